@@ -1,0 +1,88 @@
+"""phase_jax: where adversarial training stops behaving like clean training.
+
+The public names below are loaded on first use, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from phase_jax.attacks import fgm, gaussian, pgd
+    from phase_jax.config import SweepConfig
+    from phase_jax.data import load_dataset
+    from phase_jax.losses import Objective, cross_entropy
+    from phase_jax.models import Model, build_model
+    from phase_jax.report import write_result
+    from phase_jax.solver import estimate_epsilon_star, solve_epsilon_star
+    from phase_jax.sweep import SweepResult, run_sweep
+    from phase_jax.training import make_train
+    from phase_jax.types import (
+        Dataset,
+        EpsilonStar,
+        EpsilonStarEstimate,
+        EpsilonStatus,
+        InputError,
+        LaneStatus,
+    )
+
+_MODULES = {
+    "Dataset": "types",
+    "EpsilonStar": "types",
+    "EpsilonStarEstimate": "types",
+    "EpsilonStatus": "types",
+    "InputError": "types",
+    "LaneStatus": "types",
+    "Model": "models",
+    "Objective": "losses",
+    "SweepConfig": "config",
+    "SweepResult": "sweep",
+    "build_model": "models",
+    "cross_entropy": "losses",
+    "estimate_epsilon_star": "solver",
+    "fgm": "attacks",
+    "gaussian": "attacks",
+    "load_dataset": "data",
+    "make_train": "training",
+    "pgd": "attacks",
+    "run_sweep": "sweep",
+    "solve_epsilon_star": "solver",
+    "write_result": "report",
+}
+
+__all__ = [
+    "Dataset",
+    "EpsilonStar",
+    "EpsilonStarEstimate",
+    "EpsilonStatus",
+    "InputError",
+    "LaneStatus",
+    "Model",
+    "Objective",
+    "SweepConfig",
+    "SweepResult",
+    "build_model",
+    "cross_entropy",
+    "estimate_epsilon_star",
+    "fgm",
+    "gaussian",
+    "load_dataset",
+    "make_train",
+    "pgd",
+    "run_sweep",
+    "solve_epsilon_star",
+    "write_result",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

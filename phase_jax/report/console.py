@@ -1,0 +1,147 @@
+"""What a run shows in the terminal: progress while it runs, a table and a verdict at the end."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from phase_jax.report.wording import (
+    describe_cautions,
+    describe_outcome,
+    format_epsilon,
+    format_interval,
+)
+from phase_jax.types import LaneStatus
+
+if TYPE_CHECKING:
+    import pathlib
+    from types import TracebackType
+
+    from phase_jax.sweep import SweepProgress, SweepResult
+
+PHASES = {"compile": "compiling", "train": "training", "evaluate": "evaluating all images"}
+
+
+class ProgressDisplay:
+    """Live progress in a terminal, plain lines elsewhere; use as a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = None
+        if console.is_terminal:
+            self._live = Live(console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> ProgressDisplay:
+        if self._live:
+            self._live.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live:
+            self._live.__exit__(kind, error, trace)
+
+    def show(self, progress: SweepProgress) -> None:
+        """Show one report of a running sweep."""
+        if self._live:
+            self._live.update(_progress_table(progress))
+        else:
+            self._console.print(_progress_line(progress), highlight=False, soft_wrap=True)
+
+
+def print_summary(console: Console, result: SweepResult, out: pathlib.Path) -> None:
+    """Print the table of attack strengths, cautions, the verdict and where the files are."""
+    lanes, epsilons = result.lanes, result.epsilons
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("ε", "train loss", "test loss", "test acc.", "clean acc.", "epoch", "lanes"):
+        table.add_column(name, justify="right")
+    for e, epsilon in enumerate(epsilons):
+        counts = lanes.status[e] == LaneStatus.OK
+        table.add_row(
+            format_epsilon(epsilon),
+            _mean(lanes.train_loss[e], counts, "{:.4f}"),
+            _mean(lanes.evaluated_test_loss[e], counts, "{:.4f}"),
+            _mean(lanes.evaluated_test_accuracy[e], counts, "{:.1%}"),
+            _mean(lanes.clean_test_accuracy[e], counts, "{:.1%}"),
+            _mean(lanes.selected_epoch[e], counts, "{:.0f}"),
+            f"{counts.sum()}/{len(counts)}",
+        )
+    console.print(table)
+    console.print(
+        f"threshold (clean test loss of the clean model) {result.threshold:.4f}; "
+        f"{_describe_other(result)}",
+        highlight=False,
+    )
+    for caution in describe_cautions(result):
+        console.print(f"caution: {caution}", style="yellow", highlight=False)
+    console.print(describe_outcome(result), style="bold", highlight=False)
+    seconds = result.seconds
+    console.print(
+        f"{seconds['total']:.0f} s, of which compiling {seconds['compile']:.0f} s; results in {out}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _describe_other(result: SweepResult) -> str:
+    other = result.epsilon_star_other
+    name = "evaluated" if result.config.solver.train_loss == "logged" else "logged"
+    if other.value is None:
+        return f"from the {name} train loss epsilon* is {other.status.name}"
+    return (
+        f"from the {name} train loss epsilon* = {format_epsilon(other.value)} "
+        f"({format_interval(other)})"
+    )
+
+
+def _mean(values: np.ndarray, counts: np.ndarray, form: str) -> str:
+    return form.format(values[counts].mean()) if counts.any() else "-"
+
+
+def _progress_line(progress: SweepProgress) -> str:
+    if progress.epoch == 0 or progress.phase != "train":
+        return f"{PHASES[progress.phase]} ({progress.num_lanes} lanes)"
+    losses = ", ".join(
+        f"{format_epsilon(epsilon)}: {loss:.3f}"
+        for epsilon, loss in zip(progress.epsilons, progress.train_losses, strict=True)
+    )
+    return (
+        f"epoch {progress.epoch}/{progress.num_epochs}  "
+        f"{progress.examples_per_second:,.0f} examples/s  "
+        f"{format_seconds(progress.seconds_left)} left  train loss {losses}"
+    )
+
+
+def _progress_table(progress: SweepProgress) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    if progress.epoch == 0 or progress.phase != "train":
+        table.add_row(f"{PHASES[progress.phase]} ({progress.num_lanes} lanes) ...")
+        return table
+    table.add_row(
+        f"epoch {progress.epoch}/{progress.num_epochs}   "
+        f"{progress.examples_per_second:,.0f} examples/s   "
+        f"{format_seconds(progress.seconds_left)} left"
+    )
+    highest = max(float(np.nanmax(progress.train_losses, initial=0.0)), 1e-9)
+    for epsilon, loss in zip(progress.epsilons, progress.train_losses, strict=True):
+        bar = "" if not math.isfinite(loss) else "█" * round(30 * loss / highest)
+        table.add_row(f"{format_epsilon(epsilon):>9}  {loss:8.4f}  {bar}")
+    return table
+
+
+def format_seconds(seconds: float) -> str:
+    """Write a duration: `0:42`, `1:02:03`."""
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

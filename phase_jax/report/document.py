@@ -1,0 +1,105 @@
+"""The result as a JSON document (schema in `schema/result-v1.json`)."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from phase_jax.report.wording import compare_target, describe_cautions, describe_outcome
+from phase_jax.types import EpsilonStar, EpsilonStarEstimate, LaneStatus
+
+if TYPE_CHECKING:
+    from phase_jax.sweep import SweepResult
+
+SCHEMA_VERSION = 1
+
+
+def build_document(result: SweepResult) -> dict[str, Any]:
+    """Build the JSON document of a sweep.
+
+    Args:
+      result: The sweep.
+
+    Returns:
+      Plain data; numbers that do not exist are None, never NaN or infinite.
+    """
+    target = None
+    if result.config.target_epsilon is not None:
+        largest = float(result.epsilons[-1])
+        target = compare_target(
+            result.config.target_epsilon, result.epsilon_star, largest
+        )._asdict()
+    chosen = result.config.solver.train_loss
+    other = "evaluated" if chosen == "logged" else "logged"
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "sweep",
+        "verdict": describe_outcome(result),
+        "cautions": describe_cautions(result),
+        "epsilon_star": _describe_estimate(result.epsilon_star, chosen),
+        "epsilon_star_other": _describe_estimate(result.epsilon_star_other, other),
+        "threshold": {
+            "value": result.threshold,
+            "per_seed": result.thresholds,
+            "test_set_standard_error": _test_set_error(result),
+        },
+        "target": target,
+        "lanes": _list_lanes(result),
+        "config": dataclasses.asdict(result.config),
+        **result.description,
+        **result.environment,
+        "seconds": result.seconds,
+    }
+    return _to_plain(document)
+
+
+def _describe_estimate(estimate: EpsilonStarEstimate, train_loss: str) -> dict[str, Any]:
+    fields = {f.name: getattr(estimate, f.name) for f in dataclasses.fields(estimate)}
+    return {**fields, "train_loss": train_loss}
+
+
+def _test_set_error(result: SweepResult) -> float:
+    """Standard error, from the finite test set, of the mean clean test loss over seeds."""
+    per_image = result.clean_example_losses.mean(axis=0)
+    if len(per_image) < 2:
+        return math.nan
+    return float(per_image.std(ddof=1) / math.sqrt(len(per_image)))
+
+
+def _list_lanes(result: SweepResult) -> list[dict[str, Any]]:
+    """List lanes, seeds within attack strengths."""
+    columns = {f.name: getattr(result.lanes, f.name) for f in dataclasses.fields(result.lanes)}
+    status = columns.pop("status")
+    return [
+        {
+            "epsilon": epsilon,
+            "seed": seed,
+            "status": LaneStatus(int(status[e, s])),
+            **{name: values[e, s] for name, values in columns.items()},
+        }
+        for e, epsilon in enumerate(result.epsilons)
+        for s, seed in enumerate(result.seeds)
+    ]
+
+
+def _to_plain(value: Any) -> Any:
+    """Turn arrays, enums and tuples into plain data; what is not finite becomes None."""
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, EpsilonStar):
+        return _to_plain(value._asdict())
+    if isinstance(value, dict):
+        return {str(key): _to_plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return _to_plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [_to_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _to_plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value

@@ -1,0 +1,141 @@
+"""The plots of a sweep. Colours are told apart by colour-blind readers and in grey print."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from phase_jax.report.wording import format_epsilon, format_interval
+from phase_jax.types import LaneStatus
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from phase_jax.sweep import SweepResult
+
+TRAIN, TEST, THRESHOLD, STAR = "#0072B2", "#D55E00", "#444444", "#009E73"
+STYLE = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "savefig.dpi": 160,
+    "svg.hashsalt": "phase_jax",
+}
+
+
+def draw_loss_curve(result: SweepResult) -> Figure:
+    """Draw train and test loss against epsilon, the threshold, and epsilon* with its interval."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 4.6), layout="constrained")
+        axes = figure.add_subplot()
+        scale = 255.0
+        lanes, config = result.lanes, result.config
+        epsilons = result.epsilons * scale
+        logged = config.solver.train_loss == "logged"
+        train = lanes.train_loss if logged else lanes.evaluated_train_loss
+        counts = lanes.status == LaneStatus.OK
+        _draw_curve(axes, epsilons, train, counts, TRAIN, "o", "adversarial train loss")
+        _draw_curve(
+            axes, epsilons, lanes.evaluated_test_loss, counts, TEST, "s", "adversarial test loss"
+        )
+        axes.axhline(
+            result.threshold,
+            color=THRESHOLD,
+            linestyle="--",
+            linewidth=1.2,
+            label=f"clean test loss of the clean model, {result.threshold:.3g}",
+        )
+        _draw_star(axes, result, scale)
+        if not counts.all():
+            failed = np.where(counts, np.nan, np.nan_to_num(train, nan=0.0))
+            places = np.broadcast_to(epsilons[:, None], failed.shape)
+            axes.plot(places.ravel(), failed.ravel(), "x", color="#999999", label="failed lane")
+        norm = {"linf": "ℓ∞", "l2": "ℓ2"}[config.attack.norm]
+        axes.set_xlabel(f"attack strength ε ({norm} radius, units of 1/255)")
+        axes.set_ylabel("loss")
+        axes.set_title(_title(result), loc="left", fontsize=11)
+        finite = train[np.isfinite(train)]
+        if finite.size:
+            highest = max(float(finite.max()), result.threshold if result.threshold > 0 else 0)
+            axes.set_ylim(0, 1.15 * highest)
+        axes.set_xlim(left=0)
+        axes.legend(loc="upper left")
+        return figure
+
+
+def draw_learning_curves(result: SweepResult) -> Figure:
+    """Draw the mean train and test loss over seeds against the epoch, one colour an epsilon."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9.0, 4.2), layout="constrained")
+        left, right = figure.subplots(1, 2, sharex=True)
+        colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(result.epsilons)))
+        epochs = np.arange(1, result.history["train_loss"].shape[2] + 1)
+        for e, epsilon in enumerate(result.epsilons):
+            label = format_epsilon(epsilon)
+            for axes, name in ((left, "train_loss"), (right, "test_loss")):
+                curves = result.history[name][e]
+                axes.plot(epochs, curves.mean(axis=0), color=colours[e], label=label)
+            chosen = result.lanes.selected_epoch[e]
+            heights = result.lanes.test_loss[e]
+            right.plot(chosen, heights, "o", color=colours[e], markersize=4, markeredgecolor="white")
+        left.set_title("adversarial train loss (logged)", loc="left", fontsize=10)
+        right.set_title("adversarial test loss, • selected epochs", loc="left", fontsize=10)
+        for axes in (left, right):
+            axes.set_xlabel("epoch")
+            axes.set_ylim(bottom=0)
+            axes.margins(x=0.02)
+        left.set_ylabel("loss (mean over seeds)")
+        handles, labels = left.get_legend_handles_labels()
+        columns = 1 if len(labels) <= 14 else 2
+        figure.legend(handles, labels, title="ε", loc="outside right center", ncols=columns)
+        return figure
+
+
+def _draw_curve(
+    axes: Axes,
+    epsilons: np.ndarray,
+    losses: np.ndarray,
+    counts: np.ndarray,
+    colour: str,
+    marker: str,
+    label: str,
+) -> None:
+    """Draw every seed thinly and their mean on top."""
+    losses = np.where(counts, losses, np.nan)
+    if losses.shape[1] > 1:
+        axes.plot(epsilons, losses, color=colour, linewidth=0.7, alpha=0.45)
+    number = counts.sum(axis=1)
+    means = np.where(number > 0, np.nansum(losses, axis=1) / np.maximum(number, 1), np.nan)
+    axes.plot(epsilons, means, color=colour, marker=marker, markersize=4, label=label)
+
+
+def _draw_star(axes: Axes, result: SweepResult, scale: float) -> None:
+    """Draw epsilon* as a line and its interval as a band."""
+    estimate = result.epsilon_star
+    right = result.epsilons[-1] * scale
+    if estimate.low is not None and estimate.value is not None:
+        high = right if estimate.high is None else estimate.high * scale
+        axes.axvspan(estimate.low * scale, high, color=STAR, alpha=0.15, linewidth=0)
+    if estimate.value is not None:
+        axes.axvline(
+            estimate.value * scale,
+            color=STAR,
+            linewidth=1.6,
+            label=f"ε* = {format_epsilon(estimate.value)}\n({format_interval(estimate)})",
+        )
+
+
+def _title(result: SweepResult) -> str:
+    data, model = result.description["data"], result.description["model"]
+    seeds = len(result.seeds)
+    return (
+        f"{data['name']}, {data['num_train']:,} training images, {model['name']}, "
+        f"{result.config.attack.name.upper()}, {seeds} seed{'s' if seeds > 1 else ''}"
+    )

@@ -1,0 +1,75 @@
+"""Write a result to its directory."""
+
+from __future__ import annotations
+
+import csv
+import json
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from phase_jax.report.directory import RESULT_FILE, clear_leftovers, write_atomically
+from phase_jax.report.document import build_document
+
+if TYPE_CHECKING:
+    import os
+
+    from phase_jax.sweep import SweepResult
+
+
+def write_result(result: SweepResult, out: str | os.PathLike) -> pathlib.Path:
+    """Write everything about a sweep into a directory.
+
+    Files: `result.json` (written last: where it is, the rest is complete), `lanes.csv`,
+    `history.npz` (per epoch, [E, S, T]), `examples.npz` (per test image), `parameters/` (the
+    selected parameters, an orbax checkpoint with leaves [E, S, ...]), and the plots as PNG and
+    SVG. Each appears under its name only when complete.
+
+    Args:
+      result: The sweep.
+      out: The directory; made if needed. Files of an earlier run in it are replaced.
+
+    Returns:
+      Path of `result.json`.
+
+    Raises:
+      InterruptedRunError: The disk is full or the directory cannot be written to.
+    """
+    from phase_jax.report.plots import draw_learning_curves, draw_loss_curve
+
+    out = pathlib.Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    clear_leftovers(out)
+    document = build_document(result)
+    axes = {"epsilons": result.epsilons, "seeds": result.seeds}
+    examples = {
+        "clean_example_losses": result.clean_example_losses,
+        "example_losses": result.example_losses,
+    }
+    write_atomically(out / "lanes.csv", lambda path: _write_csv(path, document["lanes"]))
+    write_atomically(out / "history.npz", lambda path: np.savez(path, **axes, **result.history))
+    write_atomically(out / "examples.npz", lambda path: np.savez(path, **axes, **examples))
+    write_atomically(out / "parameters", lambda path: _write_parameters(path, result))
+    for name, draw in (("loss_curve", draw_loss_curve), ("learning_curves", draw_learning_curves)):
+        figure = draw(result)
+        for suffix in ("png", "svg"):
+            write_atomically(out / f"{name}.{suffix}", figure.savefig)
+    text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    write_atomically(out / RESULT_FILE, lambda path: path.write_text(text, encoding="utf-8"))
+    return out / RESULT_FILE
+
+
+def _write_csv(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_parameters(path: pathlib.Path, result: SweepResult) -> None:
+    """Save selected parameters and state with orbax; read with `ocp.load_pytree`."""
+    from orbax.checkpoint import v1 as ocp
+
+    tree = {"params": result.params, "model_state": result.model_state}
+    ocp.save_pytree(path.resolve(), tree)

@@ -1,0 +1,83 @@
+"""What a sweep gives back."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+    from phase_jax.config import SweepConfig
+    from phase_jax.types import EpsilonStarEstimate
+
+
+@dataclasses.dataclass(frozen=True)
+class LaneTable:
+    """One value a lane, as arrays [E, S]; NaN where a lane has none.
+
+    `train_*` were logged during the selected epoch; `test_*` belong to the selection images after
+    it. `evaluated_*` belong to the selected parameters on all training and all test images under
+    the evaluation attack, `clean_test_*` to all test images without an attack.
+    """
+
+    status: Int[np.ndarray, "E S"]
+    selected_epoch: Int[np.ndarray, "E S"]
+    train_loss: Float[np.ndarray, "E S"]
+    train_accuracy: Float[np.ndarray, "E S"]
+    test_loss: Float[np.ndarray, "E S"]
+    test_accuracy: Float[np.ndarray, "E S"]
+    evaluated_train_loss: Float[np.ndarray, "E S"]
+    evaluated_train_accuracy: Float[np.ndarray, "E S"]
+    evaluated_test_loss: Float[np.ndarray, "E S"]
+    evaluated_test_accuracy: Float[np.ndarray, "E S"]
+    clean_test_loss: Float[np.ndarray, "E S"]
+    clean_test_accuracy: Float[np.ndarray, "E S"]
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepResult:
+    """Result of a sweep.
+
+    Attributes:
+      config: The resolved configuration: every automatic choice filled in.
+      epsilons: [E] attack strengths, sorted, zero first.
+      seeds: [S] seed numbers.
+      lanes: One value a lane.
+      history: Per epoch, arrays [E, S, T]: train_loss, train_accuracy, test_loss, test_accuracy.
+      clean_example_losses: [S, N] clean loss of each seed's clean model on each test image; their
+        means are the thresholds.
+      example_losses: [E, S, N] loss of each lane's selected parameters on each test image under
+        the evaluation attack.
+      thresholds: [S] clean test loss of each seed's clean model.
+      epsilon_star: Solved from the train loss named in `config.solver.train_loss`.
+      epsilon_star_other: Solved from the other one.
+      params: Selected parameters, every leaf [E, S, ...].
+      model_state: Selected state, likewise.
+      description: Names and fingerprints of data, network and objective.
+      environment: Versions, device, source revision.
+      seconds: Time spent: compiling, training, evaluating, total.
+    """
+
+    config: SweepConfig
+    epsilons: Float[np.ndarray, "E"]
+    seeds: Int[np.ndarray, "S"]
+    lanes: LaneTable
+    history: dict[str, Float[np.ndarray, "E S T"]]
+    clean_example_losses: Float[np.ndarray, "S N"]
+    example_losses: Float[np.ndarray, "E S N"]
+    thresholds: Float[np.ndarray, "S"]
+    epsilon_star: EpsilonStarEstimate
+    epsilon_star_other: EpsilonStarEstimate
+    params: Any
+    model_state: Any
+    description: dict[str, Any]
+    environment: dict[str, Any]
+    seconds: dict[str, float]
+
+    @property
+    def threshold(self) -> float:
+        """Mean over seeds of the clean test loss."""
+        return float(np.mean(self.thresholds))

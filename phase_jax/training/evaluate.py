@@ -1,0 +1,92 @@
+"""Evaluate a network on a whole set of images, clean and under attack."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jaxtyping import Array, Bool, Float, Int
+
+    from phase_jax.attacks import Attack
+    from phase_jax.losses import Objective
+    from phase_jax.models import Model
+
+
+class Evaluation(NamedTuple):
+    """Per-image results; N images in the order given."""
+
+    loss: Float[Array, "N"]  # under attack
+    correct: Bool[Array, "N"]  # under attack
+    clean_loss: Float[Array, "N"]
+    clean_prediction: Int[Array, "N"]
+
+
+def scale_pixels(images: Array, pixel_scale: float) -> Float[Array, "B ..."]:
+    """Scale stored images to [0, 1] as float32."""
+    return images.astype(jnp.float32) / pixel_scale
+
+
+def make_evaluate(
+    model: Model,
+    objective: Objective,
+    attack: Attack,
+    *,
+    batch_size: int,
+    pixel_scale: float,
+) -> Callable[..., Evaluation]:
+    """Make a pure function that evaluates one network at one attack strength.
+
+    Args:
+      model: The network; run in evaluation mode, attack included.
+      objective: Its attack loss is ascended, its train loss reported.
+      attack: The attack.
+      batch_size: Images evaluated at once.
+      pixel_scale: Stored value that stands for 1.0.
+
+    Returns:
+      `evaluate(params, state, images [N, ...], labels [N], key, epsilon) -> Evaluation`.
+    """
+
+    def evaluate_batch(
+        params: Any, state: Any, images: Array, labels: Array, key: Array, epsilon: Array
+    ) -> Evaluation:
+        x = scale_pixels(images, pixel_scale)
+
+        def logits_fn(z: Array) -> Array:
+            return model.apply(params, state, z, train=False)[0]
+
+        adversarial = attack(
+            lambda z: objective.attack_loss(logits_fn(z), labels), x, key, epsilon=epsilon
+        )
+        logits, clean_logits = logits_fn(adversarial), logits_fn(x)
+        return Evaluation(
+            loss=objective.train_loss(logits, labels),
+            correct=jnp.argmax(logits, -1) == labels,
+            clean_loss=objective.train_loss(clean_logits, labels),
+            clean_prediction=jnp.argmax(clean_logits, -1).astype(jnp.int32),
+        )
+
+    def evaluate(
+        params: Any, state: Any, images: Array, labels: Array, key: Array, epsilon: Array
+    ) -> Evaluation:
+        num_images = images.shape[0]
+        size = min(batch_size, num_images)
+        num_batches = math.ceil(num_images / size)
+        places = jnp.arange(num_batches * size).reshape(num_batches, size) % num_images
+
+        def one_batch(i: Array) -> Evaluation:
+            batch_key = jax.random.fold_in(key, i)
+            return evaluate_batch(
+                params, state, images[places[i]], labels[places[i]], batch_key, epsilon
+            )
+
+        batches = jax.lax.map(one_batch, jnp.arange(num_batches))
+        return jax.tree.map(lambda field: field.reshape(-1)[:num_images], batches)
+
+    return evaluate
