@@ -37,8 +37,8 @@ test-slow: $(venv)/.dev
 
 lint: $(venv)/.dev
 	@status=0; \
-	$(python) -m ruff check . || status=1; \
-	$(python) -m ruff format --check . || { echo 'Run "make format".'; status=1; }; \
+	$(python) -m ruff check --output-format concise . || status=1; \
+	$(python) -m ruff format --check --output-format concise . || { echo 'Run "make format".'; status=1; }; \
 	$(python) -m pyright --pythonpath $(python) || status=1; \
 	exit $$status
 

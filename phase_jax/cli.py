@@ -61,9 +61,7 @@ Prepare a data set as a TFDS directory: `python -m phase_jax.data prepare NAME -
 class RunOptions:
     """Where a run writes, and how it runs on this machine; not part of the result."""
 
-    out: str | None = option(
-        None, "directory for the results; by default runs/DATASET-MODEL-TIME"
-    )
+    out: str | None = option(None, "directory for the results; by default runs/DATASET-MODEL-TIME")
     overwrite: bool = option(False, "replace a run that --out already holds")
     compilation_cache: bool = option(
         True, "keep compiled programs in the user's cache directory", flag="compilation-cache"
@@ -74,7 +72,9 @@ class RunOptions:
 class SweepCommand:
     """A sweep and how to run it."""
 
-    run: RunOptions = dataclasses.field(default_factory=RunOptions, metadata={"help": "Where results go"})
+    run: RunOptions = dataclasses.field(
+        default_factory=RunOptions, metadata={"help": "Where results go"}
+    )
     config: SweepConfig = dataclasses.field(
         default_factory=SweepConfig, metadata={"help": "What is swept"}
     )
@@ -119,9 +119,7 @@ def main(arguments: Sequence[str]) -> int:
             raise InputError(
                 f"command: {arguments[0]!r} is not known; allowed: {', '.join(COMMANDS)}"
             )
-        return {"sweep": _run_sweep_command, "data": _run_data_command}[arguments[0]](
-            arguments[1:]
-        )
+        return {"sweep": _run_sweep_command, "data": _run_data_command}[arguments[0]](arguments[1:])
     except InputError as error:
         print(f"phase-jax: {_one_line(str(error))}", file=sys.stderr)
         return EXIT_BAD_INPUT
@@ -140,7 +138,9 @@ def _run_sweep_command(arguments: list[str]) -> int:
     default = SweepCommand()
     if arguments and not arguments[0].startswith("-"):
         default = dataclasses.replace(default, config=_load_config_file(arguments.pop(0)))
-    command = _parse(SweepCommand, arguments, default, "phase-jax sweep [CONFIG]", SWEEP_DESCRIPTION)
+    command = _parse(
+        SweepCommand, arguments, default, "phase-jax sweep [CONFIG]", SWEEP_DESCRIPTION
+    )
     config = validate_config(command.config)
     from phase_jax.data import check_available
 
@@ -159,7 +159,9 @@ def _run_data_command(arguments: list[str]) -> int:
         arguments = ["prepare", "NAME", "--help"]
     if arguments[0] != "prepare":
         raise InputError(f"data: {arguments[0]!r} is not known; allowed: prepare NAME")
-    if len(arguments) < 2 or (arguments[1].startswith("-") and arguments[1] not in ("-h", "--help")):
+    if len(arguments) < 2 or (
+        arguments[1].startswith("-") and arguments[1] not in ("-h", "--help")
+    ):
         raise InputError("data prepare: give the data set's NAME first, such as mnist")
     name, rest = (arguments[1], arguments[2:])
     if name in ("-h", "--help"):
@@ -179,7 +181,9 @@ def _load_config_file(path: str) -> SweepConfig:
     try:
         namespace = runpy.run_path(path)
     except FileNotFoundError:
-        raise InputError(f"CONFIG: {path!r} does not exist; give a Python file, or a flag") from None
+        raise InputError(
+            f"CONFIG: {path!r} does not exist; give a Python file, or a flag"
+        ) from None
     except OSError as error:
         raise InputError(f"CONFIG: {path!r} cannot be read: {error.strerror}") from None
     except (Exception, SystemExit) as error:
@@ -192,17 +196,16 @@ def _load_config_file(path: str) -> SweepConfig:
     return config
 
 
-def _parse(
-    command: type, arguments: list[str], default: Any, usage: str, description: str
-) -> Any:
+def _parse(command: type, arguments: list[str], default: Any, usage: str, description: str) -> Any:
     """Parse arguments into a dataclass; a refusal becomes one line."""
     import tyro
 
     refusal = io.StringIO()
     try:
         with contextlib.redirect_stderr(refusal):
+            target: Any = Annotated[command, tyro.conf.arg(name="")]  # pyright: ignore
             return tyro.cli(
-                Annotated[command, tyro.conf.arg(name="")],
+                target,
                 args=arguments,
                 default=default,
                 prog=usage,
@@ -224,7 +227,9 @@ def _build_registry() -> Any:
 
     @registry.struct_rule
     def configuration_rule(info: tyro.constructors.StructTypeInfo) -> Any:
-        if not (dataclasses.is_dataclass(info.type) and info.type.__module__.startswith("phase_jax")):
+        if not (
+            dataclasses.is_dataclass(info.type) and info.type.__module__.startswith("phase_jax")
+        ):
             return None
         default = info.default if isinstance(info.default, info.type) else info.type()
         return tyro.constructors.StructConstructorSpec(

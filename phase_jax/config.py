@@ -61,7 +61,9 @@ class DataConfig:
         flag="selection",
     )
     num_selection: int = option(
-        2_000, "number of images that choose the epoch (at most what there is)", flag="num-selection"
+        2_000,
+        "number of images that choose the epoch (at most what there is)",
+        flag="num-selection",
     )
 
 
@@ -122,7 +124,9 @@ class EvaluationConfig:
     random_start: bool = option(
         True, "start from a random point of the ball", flag="eval-random-start"
     )
-    num_restarts: int = option(1, "random restarts; the worst per image counts", flag="eval-restarts")
+    num_restarts: int = option(
+        1, "random restarts; the worst per image counts", flag="eval-restarts"
+    )
     batch_size: int = option(500, "images evaluated at once", flag="eval-batch-size")
 
 
@@ -130,9 +134,13 @@ class EvaluationConfig:
 class TrainingConfig:
     """How each lane is trained."""
 
-    objective: str = option("vanilla", "loss: vanilla (adversarial cross-entropy)", flag="objective")
+    objective: str = option(
+        "vanilla", "loss: vanilla (adversarial cross-entropy)", flag="objective"
+    )
     num_epochs: int = option(30, "passes over the training images", flag="epochs")
-    batch_size: int = option(64, "images per step; the last batch may be smaller", flag="batch-size")
+    batch_size: int = option(
+        64, "images per step; the last batch may be smaller", flag="batch-size"
+    )
     optimizer: str = option("sgd", "sgd or adam", flag="optimizer")
     learning_rate: float = option(0.05, "initial learning rate", flag="learning-rate")
     momentum: float = option(0.9, "momentum of sgd", flag="momentum")
@@ -166,9 +174,7 @@ class LanesConfig:
 class SolverConfig:
     """How the loss curve becomes epsilon*."""
 
-    method: str = option(
-        "interpolation", f"{', '.join(SOLVER_METHODS)}", flag="solver"
-    )
+    method: str = option("interpolation", f"{', '.join(SOLVER_METHODS)}", flag="solver")
     train_loss: str = option(
         "logged",
         "curve to solve: the train loss logged during the selected epoch (as the paper's tables) "
@@ -205,7 +211,9 @@ class SweepConfig:
     data: DataConfig = group(DataConfig, "Images, and how many")
     model: ModelConfig = group(ModelConfig, "The network")
     attack: AttackConfig = group(AttackConfig, "The attack in adversarial training")
-    evaluation: EvaluationConfig = group(EvaluationConfig, "The PGD attack that lanes are evaluated with (same norm)")
+    evaluation: EvaluationConfig = group(
+        EvaluationConfig, "The PGD attack that lanes are evaluated with (same norm)"
+    )
     training: TrainingConfig = group(TrainingConfig, "How every lane is trained")
     lanes: LanesConfig = group(LanesConfig, "How lanes (attack strength x seed) are executed")
     solver: SolverConfig = group(SolverConfig, "How the loss curve becomes epsilon*")
@@ -305,4 +313,6 @@ def _require_number(
 
 def _require_absolute_size(field: str, size: float | None, rule: str) -> None:
     if rule == "absolute" and size is None:
-        raise InputError(f"{field}: an absolute step rule needs it; allowed: a number of pixels > 0")
+        raise InputError(
+            f"{field}: an absolute step rule needs it; allowed: a number of pixels > 0"
+        )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from phase_jax.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ALLOWED_NUMBER = "a number or a fraction such as 8/255, at least 0"
 ALLOWED_GRID = "lo:hi:n (n evenly spaced values, ends included) or a comma list, such as 0:8/255:9"
@@ -63,7 +66,7 @@ def parse_grid(text: str, field: str = "--eps-grid") -> tuple[float, ...]:
             f"2 <= n <= {MAX_GRID_POINTS}"
         )
     last = int(parts[2]) - 1
-    return tuple((low * (last - i) + high * i) / last for i in range(last)) + (high,)
+    return (*((low * (last - i) + high * i) / last for i in range(last)), high)
 
 
 def complete_grid(values: Iterable[float], field: str = "epsilon_grid") -> tuple[float, ...]:

@@ -1,7 +1,7 @@
 """Types that every other module may use; this module imports nothing of the package.
 
-Axis letters, the same everywhere: E attack strengths, S seeds, L lanes (E x S), N examples, B batch,
-K classes, T epochs, R replicates, D features.
+Axis letters, the same everywhere: E attack strengths, S seeds, L lanes (E x S), N examples,
+B batch, K classes, T epochs, R replicates, D features.
 """
 
 from __future__ import annotations
@@ -134,7 +134,9 @@ class Dataset:
             images = np.asarray(getattr(self, f"{split}_images"))
             labels = np.asarray(getattr(self, f"{split}_labels"))
             object.__setattr__(self, f"{split}_images", _checked_images(images, split, self))
-            object.__setattr__(self, f"{split}_labels", _checked_labels(labels, images, split, self))
+            object.__setattr__(
+                self, f"{split}_labels", _checked_labels(labels, images, split, self)
+            )
         if self.train_images.shape[1:] != self.test_images.shape[1:]:
             raise InputError(
                 f"Dataset: train images have shape {self.train_images.shape[1:]} but test images "
@@ -164,12 +166,16 @@ def _checked_images(images: np.ndarray, split: str, dataset: Dataset) -> np.ndar
     """Return images as uint8 or float32; raise InputError when they are not pixels."""
     field = f"Dataset.{split}_images"
     if images.ndim < 2 or not images.size:
-        raise InputError(f"{field} has shape {images.shape}; allowed: [N, H, W, C] or [N, D], N >= 1")
+        raise InputError(
+            f"{field} has shape {images.shape}; allowed: [N, H, W, C] or [N, D], N >= 1"
+        )
     if np.issubdtype(images.dtype, np.floating):
         low, high = float(images.min()), float(images.max())
         if not (low >= 0.0 and high <= 1.0):
-            raise InputError(f"{field} has values in [{low:g}, {high:g}]; floats must lie in [0, 1]")
-        return images.astype(np.float32)
+            raise InputError(
+                f"{field} has values in [{low:g}, {high:g}]; floats must lie in [0, 1]"
+            )
+        return images.astype(np.float32, copy=False)
     if np.issubdtype(images.dtype, np.integer):
         low, high = int(images.min()), int(images.max())
         if not 1 <= dataset.pixel_max <= 255 or low < 0 or high > dataset.pixel_max:
@@ -177,7 +183,7 @@ def _checked_images(images: np.ndarray, split: str, dataset: Dataset) -> np.ndar
                 f"{field} has integers in [{low}, {high}]; allowed: 0 to pixel_max = "
                 f"{dataset.pixel_max}, and pixel_max at most 255"
             )
-        return images.astype(np.uint8)
+        return images.astype(np.uint8, copy=False)
     raise InputError(f"{field} has type {images.dtype}; allowed: integers, or floats in [0, 1]")
 
 
@@ -187,11 +193,13 @@ def _checked_labels(
     """Return labels as int32; raise InputError when they do not fit the images or the classes."""
     field = f"Dataset.{split}_labels"
     if labels.shape != images.shape[:1]:
-        raise InputError(f"{field} has shape {labels.shape}; allowed: {images.shape[:1]}, one per image")
+        raise InputError(
+            f"{field} has shape {labels.shape}; allowed: {images.shape[:1]}, one per image"
+        )
     if not np.issubdtype(labels.dtype, np.integer):
         raise InputError(f"{field} has type {labels.dtype}; allowed: integers from 0")
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or (dataset.num_classes and high >= dataset.num_classes):
         top = dataset.num_classes - 1 if dataset.num_classes else "num_classes - 1"
         raise InputError(f"{field} has values in [{low}, {high}]; allowed: 0 to {top}")
-    return labels.astype(np.int32)
+    return labels.astype(np.int32, copy=False)

@@ -27,7 +27,7 @@ def find_originals(*parts: str) -> pathlib.Path:
     folder = pathlib.Path(os.environ.get("PHASE_JAX_TEST_DATA") or beside)
     path = folder.joinpath(*parts)
     if not path.exists():
-        pytest.skip(f"no {'/'.join(parts)} in $PHASE_JAX_TEST_DATA or shared/data")
+        pytest.skip(f"no {'/'.join(parts)}: set PHASE_JAX_TEST_DATA to a folder of original files")
     return path
 
 

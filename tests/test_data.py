@@ -69,8 +69,8 @@ def test_digits_are_scikit_learns():
     from sklearn.datasets import load_digits
 
     digits = data.load_dataset("digits")
-    assert digits.train_images.shape == (1297, 8, 8, 1)
-    assert digits.test_images.shape == (500, 8, 8, 1)
+    assert digits.train_images.shape == (797, 8, 8, 1)
+    assert digits.test_images.shape == (1000, 8, 8, 1)
     assert digits.train_images.dtype == digits.test_images.dtype == np.uint8
     assert digits.train_labels.dtype == digits.test_labels.dtype == np.int32
     assert (digits.num_classes, digits.pixel_max, digits.name) == (10, 16, "digits")
@@ -85,7 +85,7 @@ def test_digits_split_is_fixed_and_stratified():
     first, second = data.load_dataset("digits", seed=0), data.load_dataset("digits", seed=1)
     assert data.fingerprint_dataset(first) == data.fingerprint_dataset(second)
     all_counts = np.bincount(first.train_labels) + np.bincount(first.test_labels)
-    exact = 500 * all_counts / 1797
+    exact = 1000 * all_counts / 1797
     assert np.abs(np.bincount(first.test_labels) - exact).max() < 1
     # Another split would make every result computed from the digits incomparable.
     assert data.fingerprint_dataset(first).startswith("4520b185144f187a")
@@ -117,8 +117,8 @@ def test_one_example_is_a_subset():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_train": 1298}, "--num-train: 1298 is not allowed; allowed: 1 to 1297, the train"),
-        ({"num_test": 501}, "--num-test: 501 is not allowed; allowed: 1 to 500, the test"),
+        ({"num_train": 798}, "--num-train: 798 is not allowed; allowed: 1 to 797, the train"),
+        ({"num_test": 1001}, "--num-test: 1001 is not allowed; allowed: 1 to 1000, the test"),
         ({"num_train": 0}, "--num-train: 0 is not allowed"),
         ({"num_test": -1}, "--num-test: -1 is not allowed"),
         ({"seed": -1}, "--seed: -1 is not allowed"),

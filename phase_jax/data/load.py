@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import os
     import pathlib
 
-DIGITS_NUM_TEST = 500
+DIGITS_NUM_TEST = 1_000
 
 
 def load_dataset(
@@ -32,7 +32,7 @@ def load_dataset(
     """Load a named data set, or a stratified, seeded subset of it.
 
     `digits` are scikit-learn's 1,797 bundled images of 8 x 8 pixels with values 0 to 16, in a
-    fixed stratified split of 1,297 training and 500 test images that no seed changes. All others
+    fixed stratified split of 797 training and 1,000 test images that no seed changes. All others
     are read from a directory that TFDS (or `phase_jax.data.prepare_dataset`) has prepared; the
     labels of `cifar100` are the 100 fine ones. Nothing is ever downloaded.
 

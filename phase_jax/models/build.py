@@ -6,7 +6,6 @@ import hashlib
 import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -15,6 +14,8 @@ from phase_jax.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import flax.linen as nn
 
 MIN_SIDES = {"mnist_cnn": 6, "mnist_cnn_small": 4}
 _CONV_FORMS = ("auto", "lax", "matmul")
@@ -97,7 +98,7 @@ def wrap_linen(module: nn.Module, input_shape: tuple[int, ...], *, name: str = "
     """
     accepts_train = "train" in inspect.signature(type(module).__call__).parameters
 
-    def call_options(train: bool) -> dict[str, bool]:
+    def call_options(train: bool) -> dict[str, Any]:
         return {"train": train} if accepts_train else {}
 
     def init(key: jax.Array) -> tuple[Any, Any]:
@@ -114,8 +115,12 @@ def wrap_linen(module: nn.Module, input_shape: tuple[int, ...], *, name: str = "
         keys = {} if key is None else {"dropout": key}
         variables = {"params": params, **state}
         if not train or not state:
-            return module.apply(variables, x, rngs=keys, **call_options(train)), state
-        return module.apply(variables, x, rngs=keys, mutable=list(state), **call_options(train))
+            logits: Any = module.apply(variables, x, rngs=keys, **call_options(train))
+            return logits, state
+        changed: Any = module.apply(
+            variables, x, rngs=keys, mutable=list(state), **call_options(train)
+        )
+        return changed
 
     return Model(init, apply, name or type(module).__name__)
 

@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
@@ -21,6 +20,8 @@ from phase_jax.types import LaneStatus
 if TYPE_CHECKING:
     import pathlib
     from types import TracebackType
+
+    from rich.console import Console
 
     from phase_jax.sweep import SweepProgress, SweepResult
 
@@ -86,7 +87,8 @@ def print_summary(console: Console, result: SweepResult, out: pathlib.Path) -> N
     console.print(describe_outcome(result), style="bold", highlight=False)
     seconds = result.seconds
     console.print(
-        f"{seconds['total']:.0f} s, of which compiling {seconds['compile']:.0f} s; results in {out}",
+        f"{seconds['total']:.0f} s, of which compiling {seconds['compile']:.0f} s; "
+        f"results in {out}",
         highlight=False,
         soft_wrap=True,
     )

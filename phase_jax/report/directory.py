@@ -70,7 +70,8 @@ def claim_directory(
     strangers = [name for name in held if name not in RUN_FILES and not name.startswith(".tmp-")]
     if strangers:
         raise InputError(
-            f"--out: {str(path)!r} holds {strangers[0]!r}, which no run wrote; give another directory"
+            f"--out: {str(path)!r} holds {strangers[0]!r}, which no run wrote; "
+            "give another directory"
         )
     return path
 

@@ -63,7 +63,7 @@ def _describe_estimate(estimate: EpsilonStarEstimate, train_loss: str) -> dict[s
 
 
 def _test_set_error(result: SweepResult) -> float:
-    """Standard error, from the finite test set, of the mean clean test loss over seeds."""
+    """Compute the standard error, from the finite test set, of the mean clean test loss."""
     per_image = result.clean_example_losses.mean(axis=0)
     if len(per_image) < 2:
         return math.nan

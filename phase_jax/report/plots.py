@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from phase_jax.sweep import SweepResult
 
 TRAIN, TEST, THRESHOLD, STAR = "#0072B2", "#D55E00", "#444444", "#009E73"
-STYLE = {
+STYLE: Any = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -84,7 +84,9 @@ def draw_learning_curves(result: SweepResult) -> Figure:
                 axes.plot(epochs, curves.mean(axis=0), color=colours[e], label=label)
             chosen = result.lanes.selected_epoch[e]
             heights = result.lanes.test_loss[e]
-            right.plot(chosen, heights, "o", color=colours[e], markersize=4, markeredgecolor="white")
+            right.plot(
+                chosen, heights, "o", color=colours[e], markersize=4, markeredgecolor="white"
+            )
         left.set_title("adversarial train loss (logged)", loc="left", fontsize=10)
         right.set_title("adversarial test loss, • selected epochs", loc="left", fontsize=10)
         for axes in (left, right):

@@ -43,9 +43,7 @@ class Target(NamedTuple):
     regime: str
 
 
-def compare_target(
-    epsilon: float, estimate: EpsilonStarEstimate, largest_epsilon: float
-) -> Target:
+def compare_target(epsilon: float, estimate: EpsilonStarEstimate, largest_epsilon: float) -> Target:
     """Place an attack strength before, at or past epsilon*.
 
     Args:
@@ -60,7 +58,7 @@ def compare_target(
     """
     value, low, high = estimate.value, estimate.low, estimate.high
     ratio = epsilon / value if value else None
-    if estimate.status == EpsilonStatus.FOUND and low is not None:
+    if value is not None and low is not None:
         if epsilon < low:
             return Target(epsilon, ratio, "before")
         if high is None or epsilon <= high:
@@ -116,7 +114,11 @@ def describe_cautions(result: SweepResult) -> list[str]:
         (LaneStatus.DIVERGED, "diverged (a train loss was not finite)"),
         (LaneStatus.COLLAPSED, "predict one class for every test image"),
     ):
-        rows = [format_epsilon(result.epsilons[e]) for e in range(len(status)) if (status[e] == kind).any()]
+        rows = [
+            format_epsilon(result.epsilons[e])
+            for e in range(len(status))
+            if (status[e] == kind).any()
+        ]
         if rows:
             number = int((status == kind).sum())
             cautions.append(
@@ -131,7 +133,7 @@ def describe_cautions(result: SweepResult) -> list[str]:
         )
     if estimate.num_censored or estimate.num_missing:
         cautions.append(
-            f"{estimate.num_censored + estimate.num_missing} of {len(estimate.seeds)} seeds have no "
-            "epsilon* of their own; see seeds in result.json"
+            f"{estimate.num_censored + estimate.num_missing} of {len(estimate.seeds)} seeds have "
+            "no epsilon* of their own; see seeds in result.json"
         )
     return cautions

@@ -43,20 +43,23 @@ def write_result(result: SweepResult, out: str | os.PathLike) -> pathlib.Path:
     clear_leftovers(out)
     document = build_document(result)
     axes = {"epsilons": result.epsilons, "seeds": result.seeds}
+    history = {**axes, **result.history}
     examples = {
         "clean_example_losses": result.clean_example_losses,
         "example_losses": result.example_losses,
     }
     write_atomically(out / "lanes.csv", lambda path: _write_csv(path, document["lanes"]))
-    write_atomically(out / "history.npz", lambda path: np.savez(path, **axes, **result.history))
-    write_atomically(out / "examples.npz", lambda path: np.savez(path, **axes, **examples))
+    write_atomically(
+        out / "history.npz", lambda path: _write_arrays(path, {**axes, **result.history})
+    )
+    write_atomically(out / "examples.npz", lambda path: _write_arrays(path, {**axes, **examples}))
     write_atomically(out / "parameters", lambda path: _write_parameters(path, result))
     for name, draw in (("loss_curve", draw_loss_curve), ("learning_curves", draw_learning_curves)):
         figure = draw(result)
         for suffix in ("png", "svg"):
             write_atomically(out / f"{name}.{suffix}", figure.savefig)
     text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    write_atomically(out / RESULT_FILE, lambda path: path.write_text(text, encoding="utf-8"))
+    write_atomically(out / RESULT_FILE, lambda path: _write_text(path, text))
     return out / RESULT_FILE
 
 
@@ -65,6 +68,14 @@ def _write_csv(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _write_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
+    np.savez(path, allow_pickle=False, **arrays)
+
+
+def _write_text(path: pathlib.Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
 
 
 def _write_parameters(path: pathlib.Path, result: SweepResult) -> None:

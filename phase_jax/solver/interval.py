@@ -142,7 +142,7 @@ def _take_logs(solutions: EpsilonStar, used: np.ndarray) -> _Logs:
 
 
 def _clip_range(epsilons: np.ndarray) -> tuple[float, float]:
-    """Logs of the smallest positive and the largest attack strength: where censored logs go."""
+    """Take logs of the smallest positive and the largest attack strength, for censored logs."""
     positive = epsilons[np.isfinite(epsilons) & (epsilons > 0)]
     if not positive.size:
         return 0.0, 0.0
@@ -191,8 +191,8 @@ def _make_interval(
         return None, None, "none: no seed could be solved"
     tail = 0.5 * (1 - confidence)
     columns = np.concatenate([logs.point[:, None], logs.resampled], axis=1)
-    at_zero = np.isneginf(logs.point).any() or np.isneginf(columns).any(axis=0).mean() > tail
-    above = np.isposinf(logs.point).any() or np.isposinf(columns).any(axis=0).mean() > tail
+    at_zero = _reaches(np.isneginf(logs.point), np.isneginf(columns), tail)
+    above = _reaches(np.isposinf(logs.point), np.isposinf(columns), tail)
     floor, ceiling = _censoring_limits(logs, clip_range)
     for_low = np.clip(columns, floor, ceiling)
     for_high = np.clip(columns, clip_range[0] if at_zero else floor, ceiling)
@@ -207,6 +207,11 @@ def _make_interval(
     low = 0.0 if at_zero else math.exp(low)
     high = None if above or not math.isfinite(high) else math.exp(high)
     return low, high, _describe(len(logs.point), at_zero, above)
+
+
+def _reaches(points: np.ndarray, columns: np.ndarray, tail: float) -> bool:
+    """Say whether any seed, or more resamples than the tail holds, are censored on one side."""
+    return bool(points.any() or columns.any(axis=0).mean() > tail)
 
 
 def _bound_by_t(
@@ -236,7 +241,7 @@ def _bound_by_bootstrap(
     picks = rng.integers(0, num_seeds, (num_seeds, num_resamples))
     means = np.take_along_axis(columns[:, 1:], picks, axis=0).mean(axis=0)
     wider = stats.t.ppf(tail, num_seeds - 1) * math.sqrt(num_seeds / (num_seeds - 1))
-    tail = stats.norm.cdf(wider)
+    tail = float(stats.norm.cdf(wider))
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
 

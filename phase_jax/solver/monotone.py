@@ -80,7 +80,9 @@ def cross_monotone(curve: MonotoneCurve, thresholds: np.ndarray) -> EpsilonStar:
     status = np.where(after == 0, EpsilonStatus.UNDEFINED, EpsilonStatus.FOUND)
     status = np.where(beyond & (rise > 0) & flat, EpsilonStatus.BEYOND_GRID, status)
     width = np.maximum(1e-6 * (curve.knots[-1] - curve.knots[0]), 1e-300)
-    local = (curve.evaluate(np.minimum(inside + width, curve.knots[-1])) - curve.evaluate(inside - width))
+    local = curve.evaluate(np.minimum(inside + width, curve.knots[-1])) - curve.evaluate(
+        inside - width
+    )
     slope = np.where(beyond, curve.end_slope, local / (2 * width))
     found = status == EpsilonStatus.FOUND
     value = np.where(found, value, np.nan)

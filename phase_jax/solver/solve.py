@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from phase_jax.solver import crossing
 from phase_jax.solver.monotone import cross_monotone, fit_monotone
@@ -72,9 +73,7 @@ def solve_epsilon_star(
             f"epsilons and losses have shapes {jnp.shape(epsilons)} and {jnp.shape(losses)}; "
             "allowed: two arrays of one length [E], E >= 1 (use jax.vmap for batches)"
         )
-    is_traced = any(
-        isinstance(value, jax.core.Tracer) for value in (epsilons, losses, threshold, supremum)
-    )
+    is_traced = any(isinstance(value, Tracer) for value in (epsilons, losses, threshold, supremum))
     if method in TRACEABLE_METHODS:
         if is_traced:
             return _solve_traceable(epsilons, losses, threshold, supremum, method=method)

@@ -9,13 +9,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from phase_jax.sweep.execute import SweepProgress
     from phase_jax.sweep.lanes import choose_lane_width, map_lanes
     from phase_jax.sweep.result import LaneTable, SweepResult
-    from phase_jax.sweep.run import SweepProgress, run_sweep
+    from phase_jax.sweep.run import run_sweep
 
 _MODULES = {
     "LaneTable": "result",
-    "SweepProgress": "run",
+    "SweepProgress": "execute",
     "SweepResult": "result",
     "choose_lane_width": "lanes",
     "map_lanes": "lanes",

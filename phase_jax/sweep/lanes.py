@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 CPU_DENSE_WIDTH = 8
 
 
-def map_lanes(
-    fn: Callable[..., Any], *, width: int, num_shared: int = 0
-) -> Callable[..., Any]:
+def map_lanes(fn: Callable[..., Any], *, width: int, num_shared: int = 0) -> Callable[..., Any]:
     """Turn a function of one lane into a function of L lanes, inside one program.
 
     Lanes are vectorised `width` at a time; the chunks follow one another in a `lax.map`. The last

@@ -21,6 +21,7 @@ from phase_jax.training.optimizer import build_optimizer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
     from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
     from phase_jax.config import SweepConfig
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
 class TrainData(NamedTuple):
     """Images as stored (uint8, or float32 in [0, 1]); arguments of the program, never constants."""
 
-    train_images: Array  # [N, ...]
-    train_labels: Int[Array, "N"]
-    selection_images: Array  # [N2, ...], choose the epoch
-    selection_labels: Int[Array, "N2"]
+    train_images: Array | np.ndarray  # [N, ...]
+    train_labels: Array | np.ndarray  # [N]
+    selection_images: Array | np.ndarray  # [N, ...], their own N; choose the epoch
+    selection_labels: Array | np.ndarray  # [N]
 
 
 class LaneState(NamedTuple):
@@ -102,9 +103,7 @@ def make_train(
       `train(epsilon, key, data) -> (LaneState, EpochInfo [T])`. Epsilon is a radius in pixel
       space [0, 1]; zero is clean training. `jax.vmap` it over epsilons and keys.
     """
-    lane = make_lane_fns(
-        config, model, objective, num_train=num_train, pixel_scale=pixel_scale
-    )
+    lane = make_lane_fns(config, model, objective, num_train=num_train, pixel_scale=pixel_scale)
 
     def train(
         epsilon: Float[Array, ""], key: PRNGKeyArray, data: TrainData

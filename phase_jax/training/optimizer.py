@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from phase_jax.config import TrainingConfig
 
 
-def build_optimizer(
-    config: TrainingConfig, steps_per_epoch: int
-) -> optax.GradientTransformation:
+def build_optimizer(config: TrainingConfig, steps_per_epoch: int) -> optax.GradientTransformation:
     """Build the optimiser.
 
     The learning rate drops by `decay_factor` at each fraction of training in `decay_at`, judged

@@ -1,27 +1,22 @@
-"""Adversarial attacks: pure functions of a loss, a batch of images, a key and an attack strength.
-
-An attack is composed of a start, a step rule and a projection, chosen by the norm of the ball. It
-sees the network only through `loss_fn(images) -> loss of each image`, so any JAX callable will do:
-
-    def loss_fn(images):
-        return cross_entropy(apply_fn(params, images), labels)
-
-    adversarial = pgd(loss_fn, images, key, epsilon=8 / 255, num_steps=10)
-
-The attack strength is an ordinary traced value: a sweep vmaps over it, nothing branches on it, and
-zero gives back the images bit for bit.
-
-    adversarials = jax.vmap(lambda epsilon: pgd(loss_fn, images, key, epsilon=epsilon, num_steps=10))(
-        jnp.linspace(0, 0.3, 7))
-"""
+"""The attacks: projected gradient ascent, one gradient step, and noise of the same radius."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 
+from phase_jax.attacks.ball import (
+    NORMS,
+    TINY,
+    clamp_to_box,
+    draw_in_ball,
+    measure_l2,
+    measure_linf,
+    project,
+    turn_steepest,
+)
 from phase_jax.types import InputError
 
 if TYPE_CHECKING:
@@ -30,24 +25,6 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float, PRNGKeyArray
 
     LossFn = Callable[[Float[Array, "B ..."]], Float[Array, "B"]]
-
-NORMS = ("linf", "l2")
-_TINY = 1e-30
-
-
-class Attack(Protocol):
-    """What `make_attack` returns: `attack(loss_fn, x, key, epsilon=...) -> images`."""
-
-    def __call__(
-        self,
-        loss_fn: LossFn,
-        x: Float[Array, "B ..."],
-        key: PRNGKeyArray,
-        *,
-        epsilon: Float[Array, ""],
-    ) -> Float[Array, "B ..."]:
-        """Attack a batch."""
-        ...
 
 
 def pgd(
@@ -99,16 +76,16 @@ def pgd(
 
     def ascend(start: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
         def step(_: int, delta: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
-            direction = _steepest(grad_fn(x + delta), norm)
-            return _clamp(project(delta + length * direction, radius, norm), x, bounds)
+            direction = turn_steepest(grad_fn(x + delta), norm)
+            return clamp_to_box(project(delta + length * direction, radius, norm), x, bounds)
 
-        delta = jax.lax.fori_loop(0, num_steps, step, _clamp(start, x, bounds))
+        delta = jax.lax.fori_loop(0, num_steps, step, clamp_to_box(start, x, bounds))
         return jnp.clip(x + delta, *bounds)
 
-    if not random_start:
+    if not random_start or key is None:
         return ascend(jnp.zeros_like(x))
     if num_restarts == 1:
-        return ascend(_draw_in_ball(key, x, radius, norm))
+        return ascend(draw_in_ball(key, x, radius, norm))
     return _keep_worst(loss_fn, ascend, x, jax.random.split(key, num_restarts), radius, norm)
 
 
@@ -193,85 +170,9 @@ def gaussian(
     _check_arguments(x, key, norm, 1, True, 1)
     radius = jnp.reshape(jnp.asarray(epsilon, x.dtype), (-1,) + (1,) * (x.ndim - 1))
     noise = jax.random.normal(key, x.shape, x.dtype)
-    size = _max_abs(noise) if norm == "linf" else _l2_norm(noise)
-    delta = project(radius * noise / jnp.maximum(size, _TINY), radius, norm)
-    return jnp.clip(x + _clamp(delta, x, bounds), *bounds)
-
-
-def project(
-    delta: Float[Array, "B ..."], epsilon: Float[Array, "..."], norm: str
-) -> Float[Array, "B ..."]:
-    """Project perturbations onto the ball around zero.
-
-    Args:
-      delta: Perturbations.
-      epsilon: Radius, broadcastable against `delta`.
-      norm: `linf` or `l2`.
-
-    Returns:
-      The nearest points of the ball.
-    """
-    if norm == "linf":
-        return jnp.clip(delta, -epsilon, epsilon)
-    length = _l2_norm(delta)
-    return jnp.where(length > epsilon, delta * (epsilon / jnp.maximum(length, _TINY)), delta)
-
-
-def make_attack(
-    name: str,
-    *,
-    norm: str,
-    num_steps: int = 1,
-    step_length: float = 1.0,
-    step_rule: str = "relative",
-    random_start: bool = True,
-    num_restarts: int = 1,
-    bounds: tuple[float, float] = (0.0, 1.0),
-) -> Attack:
-    """Fix everything about an attack except its strength.
-
-    Args:
-      name: `pgd`, `fgm` or `gaussian`.
-      norm: `linf` or `l2`.
-      num_steps: Gradient steps of `pgd`.
-      step_length: Length of a step, in units of epsilon or of pixels.
-      step_rule: `relative` (to epsilon) or `absolute` (pixels).
-      random_start: Whether to start at a random point of the ball.
-      num_restarts: Random restarts of `pgd`.
-      bounds: Smallest and largest allowed pixel value.
-
-    Returns:
-      `attack(loss_fn, x, key, epsilon=...)`.
-
-    Raises:
-      InputError: The name is not known.
-    """
-    if name not in ("pgd", "fgm", "gaussian"):
-        raise InputError(f"attack: {name!r} is not known; allowed: pgd, fgm, gaussian")
-
-    def attack(
-        loss_fn: LossFn,
-        x: Float[Array, "B ..."],
-        key: PRNGKeyArray,
-        *,
-        epsilon: Float[Array, ""],
-    ) -> Float[Array, "B ..."]:
-        if name == "gaussian":
-            return gaussian(loss_fn, x, key, epsilon=epsilon, norm=norm, bounds=bounds)
-        return pgd(
-            loss_fn,
-            x,
-            key,
-            epsilon=epsilon,
-            step_size=step_length * epsilon if step_rule == "relative" else step_length,
-            num_steps=1 if name == "fgm" else num_steps,
-            norm=norm,
-            bounds=bounds,
-            random_start=random_start,
-            num_restarts=num_restarts,
-        )
-
-    return attack
+    size = measure_linf(noise) if norm == "linf" else measure_l2(noise)
+    delta = project(radius * noise / jnp.maximum(size, TINY), radius, norm)
+    return jnp.clip(x + clamp_to_box(delta, x, bounds), *bounds)
 
 
 def _keep_worst(
@@ -286,54 +187,15 @@ def _keep_worst(
 
     def restart(carry, key):
         worst, worst_loss = carry
-        candidate = ascend(_draw_in_ball(key, x, radius, norm))
+        candidate = ascend(draw_in_ball(key, x, radius, norm))
         loss = loss_fn(candidate)
         better = loss > worst_loss
         chosen = jnp.where(better.reshape((-1,) + (1,) * (x.ndim - 1)), candidate, worst)
         return (chosen, jnp.where(better, loss, worst_loss)), None
 
-    first = ascend(_draw_in_ball(keys[0], x, radius, norm))
+    first = ascend(draw_in_ball(keys[0], x, radius, norm))
     (worst, _), _ = jax.lax.scan(restart, (first, loss_fn(first)), keys[1:])
     return worst
-
-
-def _draw_in_ball(
-    key: PRNGKeyArray, x: Float[Array, "B ..."], radius: Float[Array, "..."], norm: str
-) -> Float[Array, "B ..."]:
-    """Draw a start: uniform in the cube, or a Gaussian direction with uniform radius."""
-    if norm == "linf":
-        return radius * jax.random.uniform(key, x.shape, x.dtype, -1.0, 1.0)
-    direction_key, length_key = jax.random.split(key)
-    direction = jax.random.normal(direction_key, x.shape, x.dtype)
-    direction = direction / jnp.maximum(_l2_norm(direction), _TINY)
-    length = jax.random.uniform(length_key, (x.shape[0],) + (1,) * (x.ndim - 1), x.dtype)
-    return radius * length * direction
-
-
-def _steepest(gradient: Float[Array, "B ..."], norm: str) -> Float[Array, "B ..."]:
-    """Turn a gradient into the direction of steepest ascent in the norm."""
-    if norm == "linf":
-        return jnp.sign(gradient)
-    return gradient / (_l2_norm(gradient) + 1e-10)
-
-
-def _clamp(
-    delta: Float[Array, "B ..."], x: Float[Array, "B ..."], bounds: tuple[float, float]
-) -> Float[Array, "B ..."]:
-    """Shorten perturbations so that x + delta stays inside the bounds."""
-    return jnp.clip(delta, bounds[0] - x, bounds[1] - x)
-
-
-def _max_abs(values: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
-    return jnp.max(jnp.abs(values), axis=tuple(range(1, values.ndim)), keepdims=True)
-
-
-def _l2_norm(values: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
-    """Euclidean norm of each example, free of overflow and underflow."""
-    size = _max_abs(values)
-    scale = jnp.where(size > 0, size, 1.0)
-    squares = jnp.sum((values / scale) ** 2, axis=tuple(range(1, values.ndim)), keepdims=True)
-    return jnp.where(size > 0, scale * jnp.sqrt(squares), 0.0)
 
 
 def _check_arguments(
@@ -351,7 +213,9 @@ def _check_arguments(
             f"x: shape {x.shape}, type {x.dtype}; allowed: floating-point images [B, ...]"
         )
     if num_steps < 1 or num_restarts < 1:
-        raise InputError(f"num_steps, num_restarts: {num_steps}, {num_restarts}; allowed: at least 1")
+        raise InputError(
+            f"num_steps, num_restarts: {num_steps}, {num_restarts}; allowed: at least 1"
+        )
     if num_restarts > 1 and not random_start:
         raise InputError(f"num_restarts: {num_restarts} needs random_start; allowed without: 1")
     if random_start and key is None:

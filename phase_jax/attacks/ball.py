@@ -1,0 +1,73 @@
+"""Geometry of attacks: balls in l-infinity and l2, and the box of allowed pixel values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, PRNGKeyArray
+
+NORMS = ("linf", "l2")
+TINY = 1e-30
+
+
+def project(
+    delta: Float[Array, "B ..."], epsilon: Float[Array, "..."], norm: str
+) -> Float[Array, "B ..."]:
+    """Project perturbations onto the ball around zero.
+
+    Args:
+      delta: Perturbations.
+      epsilon: Radius, broadcastable against `delta`.
+      norm: `linf` or `l2`.
+
+    Returns:
+      The nearest points of the ball.
+    """
+    if norm == "linf":
+        return jnp.clip(delta, -epsilon, epsilon)
+    length = measure_l2(delta)
+    return jnp.where(length > epsilon, delta * (epsilon / jnp.maximum(length, TINY)), delta)
+
+
+def draw_in_ball(
+    key: PRNGKeyArray, x: Float[Array, "B ..."], radius: Float[Array, "..."], norm: str
+) -> Float[Array, "B ..."]:
+    """Draw a start: uniform in the cube, or a Gaussian direction with uniform radius."""
+    if norm == "linf":
+        return radius * jax.random.uniform(key, x.shape, x.dtype, -1.0, 1.0)
+    direction_key, length_key = jax.random.split(key)
+    direction = jax.random.normal(direction_key, x.shape, x.dtype)
+    direction = direction / jnp.maximum(measure_l2(direction), TINY)
+    length = jax.random.uniform(length_key, (x.shape[0],) + (1,) * (x.ndim - 1), x.dtype)
+    return radius * length * direction
+
+
+def turn_steepest(gradient: Float[Array, "B ..."], norm: str) -> Float[Array, "B ..."]:
+    """Turn a gradient into the direction of steepest ascent in the norm."""
+    if norm == "linf":
+        return jnp.sign(gradient)
+    return gradient / (measure_l2(gradient) + 1e-10)
+
+
+def clamp_to_box(
+    delta: Float[Array, "B ..."], x: Float[Array, "B ..."], bounds: tuple[float, float]
+) -> Float[Array, "B ..."]:
+    """Shorten perturbations so that x + delta stays inside the bounds."""
+    return jnp.clip(delta, bounds[0] - x, bounds[1] - x)
+
+
+def measure_linf(values: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
+    """Shorten perturbations so that x + delta stays inside the bounds."""
+    return jnp.max(jnp.abs(values), axis=tuple(range(1, values.ndim)), keepdims=True)
+
+
+def measure_l2(values: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
+    """Euclidean norm of each example, free of overflow and underflow."""
+    size = measure_linf(values)
+    scale = jnp.where(size > 0, size, 1.0)
+    squares = jnp.sum((values / scale) ** 2, axis=tuple(range(1, values.ndim)), keepdims=True)
+    return jnp.where(size > 0, scale * jnp.sqrt(squares), 0.0)

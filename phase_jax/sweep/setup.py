@@ -1,0 +1,134 @@
+"""What a sweep needs before anything is compiled: data, network, resolved choices, lanes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from phase_jax.data import hold_out_validation, load_dataset
+from phase_jax.models import Model, build_model, wrap_linen
+from phase_jax.models.build import resolve_conv_form
+from phase_jax.sweep.lanes import choose_lane_width
+from phase_jax.types import Dataset, InputError
+
+if TYPE_CHECKING:
+    from phase_jax.config import SweepConfig
+
+NUM_RETURNS = 20
+VALIDATION_SHARE = 5  # validation takes at most one fifth of the training images
+ALLOWED_MODEL = "a Model, or a Flax Linen module"
+
+
+def prepare_data(config: SweepConfig, data: Dataset | None) -> Dataset:
+    """Load the named data set, or take the user's own."""
+    if data is None:
+        return load_dataset(
+            config.data.name,
+            data_dir=config.data.data_dir,
+            num_train=config.data.num_train,
+            num_test=config.data.num_test,
+            seed=config.seed,
+        )
+    if not isinstance(data, Dataset):
+        raise InputError(f"data: {type(data).__name__} is not allowed; allowed: a Dataset")
+    return data
+
+
+def split_selection(
+    config: SweepConfig, dataset: Dataset
+) -> tuple[Dataset, tuple[np.ndarray, np.ndarray]]:
+    """Decide which images train and which choose the epoch."""
+    if config.data.selection == "validation":
+        largest = max(len(dataset.train_labels) // VALIDATION_SHARE, 1)
+        train_set, images, labels = hold_out_validation(
+            dataset, min(config.data.num_selection, largest), config.seed
+        )
+    else:
+        order = np.random.default_rng(config.seed).permutation(len(dataset.test_labels))
+        places = np.sort(order[: config.data.num_selection])
+        train_set = dataset
+        images, labels = dataset.test_images[places], dataset.test_labels[places]
+    num_train = len(train_set.train_labels)
+    if config.training.batch_size > num_train:
+        raise InputError(
+            f"--batch-size: {config.training.batch_size} is larger than the {num_train} training "
+            f"images; allowed: 1 to {num_train}"
+        )
+    return train_set, (images, labels)
+
+
+def prepare_model(config: SweepConfig, dataset: Dataset, model: Any) -> Model:
+    """Build the named network, or wrap the user's own."""
+    if isinstance(model, Model):
+        return model
+    if model is not None:
+        if not hasattr(model, "apply") or not hasattr(model, "init"):
+            raise InputError(
+                f"model: {type(model).__name__} is not allowed; allowed: {ALLOWED_MODEL}"
+            )
+        return wrap_linen(model, dataset.input_shape)
+    options: dict[str, Any] = {"widths": config.model.widths}
+    if config.model.name != "mlp":
+        options = {"hidden": config.model.hidden, "conv_form": config.model.conv_form}
+    return build_model(
+        config.model.name,
+        num_classes=dataset.num_classes,
+        input_shape=dataset.input_shape,
+        **options,
+    )
+
+
+def resolve_config(
+    config: SweepConfig, dataset: Dataset, network: Model, train_set: Dataset
+) -> tuple[SweepConfig, Any]:
+    """Fill in every automatic choice and check that the network fits the data."""
+    params_shape, state_shape = jax.eval_shape(network.init, jax.random.key(0))
+    image = jax.ShapeDtypeStruct((2, *dataset.input_shape), jnp.float32)
+    logits, _ = jax.eval_shape(
+        lambda params, state, x: network.apply(params, state, x, train=False),
+        params_shape,
+        state_shape,
+        image,
+    )
+    if logits.shape != (2, dataset.num_classes):
+        raise InputError(
+            f"model: gives logits of shape {list(logits.shape)} for 2 images; allowed: "
+            f"[2, {dataset.num_classes}], one logit a class"
+        )
+    num_epochs = config.training.num_epochs
+    num_lanes = len(config.epsilons) * config.num_seeds
+    lanes = config.lanes
+    if lanes.width is None:
+        width = choose_lane_width(num_lanes, params_shape, jax.default_backend())
+        lanes = dataclasses.replace(lanes, width=width)
+    if lanes.epochs_per_chunk is None:
+        longest = math.ceil(num_epochs / NUM_RETURNS)
+        chunk = max(c for c in range(1, longest + 1) if num_epochs % c == 0)
+        lanes = dataclasses.replace(lanes, epochs_per_chunk=chunk)
+    form = resolve_conv_form(config.model.conv_form)
+    config = dataclasses.replace(
+        config,
+        epsilon_grid=config.epsilons,
+        lanes=lanes,
+        data=dataclasses.replace(
+            config.data, name=dataset.name, num_train=len(train_set.train_labels)
+        ),
+        model=dataclasses.replace(config.model, conv_form=form),
+        attack=dataclasses.replace(config.attack, step_size=config.attack.step_length()),
+    )
+    return config, params_shape
+
+
+def lay_out_lanes(config: SweepConfig) -> tuple[jax.Array, jax.Array]:
+    """Order lanes as (E, S); a seed has the same key at every attack strength."""
+    seed_keys = jax.vmap(lambda s: jax.random.fold_in(jax.random.key(config.seed), s))(
+        jnp.arange(config.num_seeds)
+    )
+    epsilons = jnp.asarray(config.epsilons, jnp.float32)
+    keys = jnp.tile(seed_keys, len(config.epsilons))
+    return jnp.repeat(epsilons, config.num_seeds), keys
