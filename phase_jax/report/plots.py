@@ -12,6 +12,8 @@ from phase_jax.report.wording import format_epsilon, format_interval
 from phase_jax.types import LaneStatus
 
 if TYPE_CHECKING:
+    import pathlib
+
     from matplotlib.axes import Axes
 
     from phase_jax.sweep import SweepResult
@@ -98,6 +100,12 @@ def draw_learning_curves(result: SweepResult) -> Figure:
         columns = 1 if len(labels) <= 14 else 2
         figure.legend(handles, labels, title="ε", loc="outside right center", ncols=columns)
         return figure
+
+
+def save_figure(figure: Figure, path: pathlib.Path) -> None:
+    """Save a figure as its suffix says; the same figure gives the same bytes."""
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def _draw_curve(

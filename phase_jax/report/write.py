@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import pathlib
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,7 @@ def write_result(result: SweepResult, out: str | os.PathLike) -> pathlib.Path:
     Raises:
       InterruptedRunError: The disk is full or the directory cannot be written to.
     """
-    from phase_jax.report.plots import draw_learning_curves, draw_loss_curve
+    from phase_jax.report.plots import draw_learning_curves, draw_loss_curve, save_figure
 
     out = pathlib.Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -49,15 +50,14 @@ def write_result(result: SweepResult, out: str | os.PathLike) -> pathlib.Path:
         "example_losses": result.example_losses,
     }
     write_atomically(out / "lanes.csv", lambda path: _write_csv(path, document["lanes"]))
-    write_atomically(
-        out / "history.npz", lambda path: _write_arrays(path, {**axes, **result.history})
-    )
+    write_atomically(out / "history.npz", lambda path: _write_arrays(path, history))
     write_atomically(out / "examples.npz", lambda path: _write_arrays(path, {**axes, **examples}))
     write_atomically(out / "parameters", lambda path: _write_parameters(path, result))
     for name, draw in (("loss_curve", draw_loss_curve), ("learning_curves", draw_learning_curves)):
         figure = draw(result)
         for suffix in ("png", "svg"):
-            write_atomically(out / f"{name}.{suffix}", figure.savefig)
+            path = out / f"{name}.{suffix}"
+            write_atomically(path, functools.partial(save_figure, figure))
     text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     write_atomically(out / RESULT_FILE, lambda path: _write_text(path, text))
     return out / RESULT_FILE

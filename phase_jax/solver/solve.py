@@ -68,9 +68,9 @@ def solve_epsilon_star(
     """
     if method not in METHODS:
         raise InputError(f"method: {method!r} is not known; allowed: {', '.join(METHODS)}")
-    if jnp.ndim(epsilons) != 1 or jnp.shape(epsilons) != jnp.shape(losses) or not len(epsilons):
+    if np.ndim(epsilons) != 1 or np.shape(epsilons) != np.shape(losses) or not len(epsilons):
         raise InputError(
-            f"epsilons and losses have shapes {jnp.shape(epsilons)} and {jnp.shape(losses)}; "
+            f"epsilons and losses have shapes {np.shape(epsilons)} and {np.shape(losses)}; "
             "allowed: two arrays of one length [E], E >= 1 (use jax.vmap for batches)"
         )
     is_traced = any(isinstance(value, Tracer) for value in (epsilons, losses, threshold, supremum))
