@@ -72,7 +72,7 @@ class ModelConfig:
     """Which network."""
 
     name: str = option("mlp", f"network: {', '.join(MODELS)}", flag="model")
-    widths: tuple[int, ...] = option((128, 128), "hidden widths of mlp", flag="widths")
+    widths: tuple[int, ...] = option((64, 64), "hidden widths of mlp", flag="widths")
     hidden: int = option(
         128, "hidden units of the first fully connected layer of the MNIST networks", flag="hidden"
     )
@@ -137,12 +137,12 @@ class TrainingConfig:
     objective: str = option(
         "vanilla", "loss: vanilla (adversarial cross-entropy)", flag="objective"
     )
-    num_epochs: int = option(30, "passes over the training images", flag="epochs")
+    num_epochs: int = option(20, "passes over the training images", flag="epochs")
     batch_size: int = option(
         64, "images per step; the last batch may be smaller", flag="batch-size"
     )
     optimizer: str = option("sgd", "sgd or adam", flag="optimizer")
-    learning_rate: float = option(0.05, "initial learning rate", flag="learning-rate")
+    learning_rate: float = option(0.1, "initial learning rate", flag="learning-rate")
     momentum: float = option(0.9, "momentum of sgd", flag="momentum")
     weight_decay: float = option(
         5e-4, "L2 penalty on all parameters, added to the gradient", flag="weight-decay"
@@ -196,7 +196,7 @@ class SweepConfig:
     """
 
     epsilon_grid: tuple[float, ...] = option(
-        tuple(round(0.02 * i, 2) for i in range(11)),
+        tuple(round(0.01 * i, 2) for i in range(11)),
         "attack strengths, as radii in pixel space [0, 1]: lo:hi:n (ends included) or a comma "
         "list; every number may be a fraction such as 8/255; 0 (clean training) is always added",
         flag="eps-grid",

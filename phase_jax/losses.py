@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from phase_jax.types import InputError
 
@@ -25,11 +26,15 @@ class Objective(NamedTuple):
       attack_loss: `(logits [B, K], labels [B]) -> [B]`, ascended by the attack.
       train_loss: `(adversarial_logits [B, K], labels [B]) -> [B]`, descended by training; its
         weighted mean over an epoch is the train loss of a lane.
+      supremum_fn: `(class frequencies [K]) -> float`, the mean train loss of the best constant
+        prediction, which no attack can change: the smallest train loss at any attack strength is
+        at most this. None where it is not known.
     """
 
     name: str
     attack_loss: ExampleLoss
     train_loss: ExampleLoss
+    supremum_fn: Callable[[np.ndarray], float] | None = None
 
 
 def cross_entropy(logits: Float[Array, "B K"], labels: Int[Array, "B"]) -> Float[Array, "B"]:
@@ -46,7 +51,13 @@ def cross_entropy(logits: Float[Array, "B K"], labels: Int[Array, "B"]) -> Float
     return -jnp.take_along_axis(log_probabilities, labels[:, None], axis=-1)[:, 0]
 
 
-VANILLA = Objective("vanilla", cross_entropy, cross_entropy)
+def compute_entropy(frequencies: np.ndarray) -> float:
+    """Compute the entropy of class frequencies [K], in nats."""
+    present = frequencies[frequencies > 0]
+    return float(-(present * np.log(present)).sum())
+
+
+VANILLA = Objective("vanilla", cross_entropy, cross_entropy, compute_entropy)
 _OBJECTIVES = {objective.name: objective for objective in (VANILLA,)}
 
 

@@ -101,6 +101,17 @@ def assert_inside(adversarial, images, epsilon, norm):
     assert np.all(measure(np.float64(adversarial) - images, norm) <= epsilon + rounding)
 
 
+# Defects that are known: the tests pass, and therefore fail, when these are repaired.
+
+STEP_IS_NOT_ALIGNED = pytest.mark.xfail(
+    reason="fgm takes epsilon [B] as its step, which pgd does not align with the images"
+)
+HUGE_VALUES_HAVE_NO_LENGTH = pytest.mark.xfail(
+    reason="measure_l2 is 0 above 8.5e37, where the reciprocal of the largest value is subnormal"
+)
+RULE_IS_NOT_CHECKED = pytest.mark.xfail(reason="a step rule that is not known means absolute")
+
+
 # The contract: every attack in both norms.
 
 
@@ -130,7 +141,8 @@ def test_epsilon_zero_gives_back_the_images_bit_for_bit(name, norm):
 @every_attack
 def test_compiled_attack_equals_the_eager_one(name, norm):
     compiled = compile_attack(name, norm)(IMAGES, KEY, 0.1)
-    eager = run_attack(name, norm, network_loss, IMAGES, KEY, 0.1)
+    with jax.disable_jit():
+        eager = run_attack(name, norm, network_loss, IMAGES, KEY, 0.1)
     np.testing.assert_allclose(compiled, eager, rtol=0, atol=1e-6)
 
 
@@ -158,36 +170,19 @@ LANES = (
 )
 
 
-def map_attack(name, norm):
-    """Compile an attack of lanes (images, key, epsilon), two of them vectorised together."""
-    return jax.jit(map_lanes(functools.partial(run_attack, name, norm, network_loss), width=2))
-
-
 @every_norm
 @every_attack
-def test_lane_does_not_depend_on_what_the_other_lanes_hold(name, norm):
-    mapped = map_attack(name, norm)
-    together = mapped(*LANES)
-    for place in range(3):
-        among_copies = mapped(*(leaf[np.full(3, place)] for leaf in LANES))
-        np.testing.assert_array_equal(among_copies[place], together[place])
-        alone = compile_attack(name, norm)(*(leaf[place] for leaf in LANES))
-        np.testing.assert_allclose(together[place], alone, rtol=0, atol=1e-6)
-
-
-@every_norm
-@pytest.mark.parametrize("name", ["pgd", "pgd without random start", "fgm"])
 def test_lane_among_others_equals_the_lane_alone_at_equal_width(name, norm):
-    mapped = map_attack(name, norm)
+    mapped = jax.jit(map_lanes(functools.partial(run_attack, name, norm, network_loss), width=2))
     together = mapped(*LANES)
     for place in range(3):
-        alone = mapped(*(leaf[place : place + 1] for leaf in LANES))
-        np.testing.assert_array_equal(alone[0], together[place])
-
-
-STEP_IS_NOT_ALIGNED = pytest.mark.xfail(
-    reason="fgm takes epsilon [B] as its step, which pgd does not align with the images"
-)
+        copies = mapped(*(leaf[np.full(3, place)] for leaf in LANES))
+        np.testing.assert_array_equal(copies[place], together[place])
+        if name in ("pgd", *DETERMINISTIC):  # another program: seconds for each of the others
+            alone = mapped(*(leaf[place : place + 1] for leaf in LANES))
+            np.testing.assert_array_equal(alone[0], together[place])
+        unmapped = compile_attack(name, norm)(*(leaf[place] for leaf in LANES))
+        np.testing.assert_allclose(together[place], unmapped, rtol=0, atol=1e-6)
 
 
 @every_norm
@@ -200,7 +195,8 @@ STEP_IS_NOT_ALIGNED = pytest.mark.xfail(
 )
 def test_each_image_may_have_its_own_epsilon(name, norm):
     epsilons = np.array([0.05, 0.0, 0.1, 0.3, 2.0], np.float32)
-    adversarial = run_attack(name, norm, network_loss, IMAGES, KEY, epsilons)
+    with jax.disable_jit():
+        adversarial = run_attack(name, norm, network_loss, IMAGES, KEY, epsilons)
     for place, epsilon in enumerate(epsilons):
         expected = compile_attack(name, norm)(IMAGES, KEY, epsilon)[place]
         np.testing.assert_allclose(adversarial[place], expected, rtol=0, atol=1e-6)
@@ -292,7 +288,7 @@ def test_every_iterate_of_pgd_equals_the_reference(loss, norm, step_size):
     loss_fn, gradient_fn = LOSSES[loss]
     x = IMAGES.reshape(5, -1).astype(np.float64)
     reference = iterate_reference(gradient_fn, x, 0.2, step_size, norm, num_steps=5)
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), jax.disable_jit():
         for num_steps, expected in enumerate(reference, start=1):
             iterate = pgd(
                 loss_fn,
@@ -309,21 +305,13 @@ def test_every_iterate_of_pgd_equals_the_reference(loss, norm, step_size):
 @every_norm
 def test_default_step_is_two_and_a_half_times_epsilon_over_the_number_of_steps(norm):
     options = {"epsilon": 0.2, "num_steps": 5, "norm": norm, "random_start": False}
-    by_default = pgd(network_loss, IMAGES, **options)
-    explicit = pgd(network_loss, IMAGES, step_size=0.1, **options)
+    with jax.disable_jit():
+        by_default = pgd(network_loss, IMAGES, **options)
+        explicit = pgd(network_loss, IMAGES, step_size=0.1, **options)
     np.testing.assert_allclose(by_default, explicit, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "norm",
-    [
-        "linf",
-        pytest.param(
-            "l2",
-            marks=pytest.mark.xfail(reason="measure_l2 gives 0 where 1 / value is subnormal"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("norm", ["linf", pytest.param("l2", marks=HUGE_VALUES_HAVE_NO_LENGTH)])
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_huge_gradients_stay_in_the_ball(name, norm):
     adversarial = run_attack(name, norm, lambda x: 1e38 * linear_loss(x), IMAGES, None, 0.1)
@@ -335,15 +323,16 @@ def test_huge_gradients_stay_in_the_ball(name, norm):
 
 @every_norm
 def test_restarts_keep_the_largest_loss_of_each_image(norm):
-    attack_fn = functools.partial(
-        pgd, network_loss, IMAGES, epsilon=0.3, step_size=0.03, num_steps=1, norm=norm
-    )
-    single_fn = jax.jit(lambda key: network_loss(attack_fn(key)))
-    singles = np.stack([single_fn(key) for key in jax.random.split(KEY, 4)])
-    kept = network_loss(attack_fn(KEY, num_restarts=4))
-    np.testing.assert_allclose(kept, singles.max(axis=0), rtol=0, atol=1e-6)
-    assert np.all(kept >= singles[0] - 1e-6)
-    assert len(set(singles.argmax(axis=0))) > 1  # no restart is the best for all images
+    options = {"epsilon": 0.3, "step_size": 0.03, "num_steps": 1, "norm": norm}
+    with jax.disable_jit():
+        kept = network_loss(pgd(network_loss, IMAGES, KEY, num_restarts=4, **options))
+        singles = [
+            network_loss(pgd(network_loss, IMAGES, key, **options))
+            for key in jax.random.split(KEY, 4)
+        ]
+    np.testing.assert_allclose(kept, np.max(singles, axis=0), rtol=0, atol=1e-6)
+    assert np.all(kept >= singles[0])  # never worse than the first key alone
+    assert len(set(np.argmax(singles, axis=0))) > 1  # no key is the best for all images
 
 
 def draw_starts(norm):
@@ -394,37 +383,39 @@ def test_gaussian_noise_has_mean_zero(norm):
 # Attacks by name.
 
 
+def run_made(name, norm, *, epsilon=0.1, **options):
+    attack_fn = make_attack(name, norm=norm, num_steps=3, **options)
+    with jax.disable_jit():
+        return np.asarray(attack_fn(network_loss, IMAGES, KEY, epsilon=epsilon))
+
+
 @every_norm
 @pytest.mark.parametrize("name", ["pgd", "fgm"])
 def test_absolute_and_relative_steps_of_equal_length_agree(name, norm):
-    lengths = {"relative": 0.25, "absolute": 0.1}
-    absolute, relative = (
-        make_attack(name, norm=norm, num_steps=3, step_rule=rule, step_length=length)(
-            network_loss, IMAGES, KEY, epsilon=0.4
-        )
-        for rule, length in lengths.items()
-    )
+    absolute = run_made(name, norm, step_rule="absolute", step_length=0.05)
+    relative = run_made(name, norm, step_rule="relative", step_length=0.5)
     np.testing.assert_allclose(absolute, relative, rtol=0, atol=1e-6)
 
 
 @every_norm
 def test_absolute_step_leaves_the_images_alone_at_epsilon_zero(norm):
-    attack_fn = make_attack("pgd", norm=norm, num_steps=3, step_rule="absolute", step_length=0.1)
-    adversarial = attack_fn(network_loss, IMAGES, KEY, epsilon=0.0)
-    assert np.asarray(adversarial).tobytes() == IMAGES.tobytes()
+    adversarial = run_made("pgd", norm, epsilon=0.0, step_rule="absolute", step_length=0.1)
+    assert adversarial.tobytes() == IMAGES.tobytes()
 
 
 @every_norm
-@pytest.mark.parametrize("name", ["pgd", "fgm", "gaussian"])
-def test_attack_made_by_name_is_the_function_of_that_name(name, norm):
-    made = make_attack(name, norm=norm, num_steps=3)(network_loss, IMAGES, KEY, epsilon=0.1)
-    functions = {
-        "pgd": functools.partial(pgd, num_steps=3, step_size=0.1),
-        "fgm": functools.partial(fgm, random_start=True),
-        "gaussian": gaussian,
-    }
-    direct = functions[name](network_loss, IMAGES, KEY, epsilon=0.1, norm=norm)
-    np.testing.assert_array_equal(made, direct)
+@pytest.mark.parametrize(
+    ("name", "attack_fn"),
+    [
+        ("pgd", functools.partial(pgd, num_steps=3, step_size=0.1)),
+        ("fgm", functools.partial(fgm, random_start=True)),
+        ("gaussian", gaussian),
+    ],
+)
+def test_attack_made_by_name_is_the_function_of_that_name(name, attack_fn, norm):
+    with jax.disable_jit():
+        direct = attack_fn(network_loss, IMAGES, KEY, epsilon=0.1, norm=norm)
+    np.testing.assert_array_equal(run_made(name, norm), direct)
 
 
 # Bad arguments.
@@ -459,9 +450,7 @@ def test_bad_argument_is_named_in_one_line(attack_fn, field, wrong):
     [
         ("attack", {"name": "deepfool"}),
         pytest.param(
-            "step_rule",
-            {"name": "pgd", "step_rule": "relativ"},
-            marks=pytest.mark.xfail(reason="a rule that is not known means absolute, silently"),
+            "step_rule", {"name": "pgd", "step_rule": "relativ"}, marks=RULE_IS_NOT_CHECKED
         ),
     ],
 )
@@ -472,60 +461,59 @@ def test_bad_attack_by_name_is_named_in_one_line(field, arguments):
 
 # Projection.
 
-LARGEST = {"linf": float(np.finfo(np.float32).max), "l2": 2.0**122}  # l2: see the next test but two
+LARGEST = {"linf": float(np.finfo(np.float32).max), "l2": 2.0**126}
 SMALLEST = float(np.finfo(np.float32).tiny)  # compiled programs may flush what is below
 check_property = hypothesis.settings(
     derandomize=True, deadline=None, max_examples=60, database=None
 )
 project_rows = jax.jit(project, static_argnames="norm")
-
-
-def draw_deltas(norm):
-    numbers = st.floats(-LARGEST[norm], LARGEST[norm], width=32) | st.floats(-2, 2, width=32)
-    return hypothesis.extra.numpy.arrays(np.float32, (3, 5), elements=numbers)
-
-
 draw_epsilon = st.sampled_from([0.0, 1e-6, 8 / 255, 0.3, 2.0]) | st.floats(2.0**-20, 8, width=32)
+
+
+def draw_rows(largest):
+    """Draw three perturbations; half of the numbers are of the order of 1."""
+    numbers = st.floats(-largest, largest, width=32) | st.floats(-2, 2, width=32)
+    return hypothesis.extra.numpy.arrays(np.float32, (3, 5), elements=numbers)
 
 
 @every_norm
 @check_property
-@hypothesis.given(data=st.data())
-def test_projection_ends_in_the_ball_and_is_idempotent(norm, data):
-    delta, epsilon = data.draw(draw_deltas(norm)), np.float32(data.draw(draw_epsilon))
-    once = np.asarray(project_rows(delta, epsilon, norm=norm))
-    assert np.all(measure(once, norm) <= np.float64(epsilon) * (1 + 1e-6) + 5 * SMALLEST)
-    twice = project_rows(once, epsilon, norm=norm)
+@hypothesis.given(data=st.data(), epsilon=draw_epsilon)
+def test_projection_ends_in_the_ball_and_is_idempotent(norm, data, epsilon):
+    delta = data.draw(draw_rows(LARGEST[norm]))
+    once = np.asarray(project_rows(delta, np.float32(epsilon), norm=norm))
+    assert np.all(measure(once, norm) <= epsilon * (1 + 1e-6) + 5 * SMALLEST)
+    twice = project_rows(once, np.float32(epsilon), norm=norm)
     np.testing.assert_allclose(twice, once, rtol=1e-6, atol=SMALLEST)
 
 
 @every_norm
 @check_property
-@hypothesis.given(data=st.data())
-def test_projection_is_nonexpansive(norm, data):
-    epsilon = np.float32(data.draw(draw_epsilon))
-    first, second = (data.draw(draw_deltas(norm)) for _ in range(2))
-    near, far = (
-        measure(np.float64(a) - b, norm)
-        for a, b in (
-            [project_rows(delta, epsilon, norm=norm) for delta in (first, second)],
-            (first, second),
-        )
+@hypothesis.given(data=st.data(), epsilon=draw_epsilon)
+def test_projection_is_nonexpansive(norm, data, epsilon):
+    deltas = [data.draw(draw_rows(LARGEST[norm])) for _ in range(2)]
+    first, second = (
+        np.float64(project_rows(delta, np.float32(epsilon), norm=norm)) for delta in deltas
     )
-    assert np.all(near <= far * (1 + 1e-6) + 1e-6 * epsilon + 5 * SMALLEST)
+    distance = measure(np.float64(deltas[0]) - deltas[1], norm)
+    rounding = 1e-6 * epsilon + 5 * SMALLEST
+    assert np.all(measure(first - second, norm) <= distance * (1 + 1e-6) + rounding)
 
 
 @every_norm
 @check_property
-@hypothesis.given(data=st.data())
-def test_projection_leaves_the_inside_alone(norm, data):
-    delta, epsilon = data.draw(draw_deltas(norm)), np.float32(data.draw(draw_epsilon))
-    inside = measure(delta, norm) < epsilon * (1 - 1e-6)
-    projected = np.asarray(project_rows(delta, epsilon, norm=norm))
-    np.testing.assert_allclose(projected[inside], delta[inside], rtol=0, atol=SMALLEST)
+@hypothesis.given(delta=draw_rows(2.0**100), epsilon=draw_epsilon)
+def test_projection_is_the_nearest_point(norm, delta, epsilon):
+    if norm == "linf":
+        nearest = np.clip(np.float64(delta), -epsilon, epsilon)
+    else:
+        length = np.maximum(measure(delta, norm), epsilon)[:, None]
+        nearest = delta * np.divide(epsilon, length, out=np.ones_like(length), where=length > 0)
+    projected = project_rows(delta, np.float32(epsilon), norm=norm)
+    np.testing.assert_allclose(projected, nearest, rtol=1e-6, atol=SMALLEST)
 
 
-@pytest.mark.xfail(reason="measure_l2 gives 0 where 1 / value is subnormal, above 8.5e37")
+@HUGE_VALUES_HAVE_NO_LENGTH
 @pytest.mark.parametrize("value", [1e38, 3e38])
 def test_l2_projection_brings_the_largest_numbers_into_the_ball(value):
     delta = np.array([[value, 0.0, -value]], np.float32)

@@ -81,10 +81,11 @@ def print_summary(console: Console, result: SweepResult, out: pathlib.Path) -> N
         f"threshold (clean test loss of the clean model) {result.threshold:.4f}; "
         f"{_describe_other(result)}",
         highlight=False,
+        soft_wrap=True,
     )
     for caution in describe_cautions(result):
-        console.print(f"caution: {caution}", style="yellow", highlight=False)
-    console.print(describe_outcome(result), style="bold", highlight=False)
+        console.print(f"caution: {caution}", style="yellow", highlight=False, soft_wrap=True)
+    console.print(describe_outcome(result), style="bold", highlight=False, soft_wrap=True)
     seconds = result.seconds
     console.print(
         f"{seconds['total']:.0f} s, of which compiling {seconds['compile']:.0f} s; "

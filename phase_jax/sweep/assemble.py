@@ -8,7 +8,6 @@ import jax
 import numpy as np
 
 from phase_jax.solver import estimate_epsilon_star
-from phase_jax.sweep.environment import describe_environment
 from phase_jax.sweep.result import LaneTable, SweepResult
 from phase_jax.types import LaneStatus
 
@@ -26,10 +25,26 @@ def assemble_result(
     history: EpochInfo,
     final: Final,
     *,
+    supremum: float,
     description: dict[str, Any],
+    environment: dict[str, Any],
     clock: Clock,
 ) -> SweepResult:
-    """Bring everything into [E, S] order and solve for epsilon*."""
+    """Bring everything into [E, S] order and solve for epsilon*.
+
+    Args:
+      config: Resolved configuration.
+      states: Lanes after training.
+      history: Per epoch, [L, T].
+      final: Evaluation of the selected parameters.
+      supremum: Largest value of the smallest train loss, infinite where not known.
+      description: Names and fingerprints.
+      environment: Versions, device, source revision.
+      clock: Seconds spent so far.
+
+    Returns:
+      The result.
+    """
     shape = (len(config.epsilons), config.num_seeds)
 
     def by_lane(values: Any) -> np.ndarray:
@@ -51,6 +66,7 @@ def assemble_result(
             confidence=config.solver.confidence,
             num_resamples=config.solver.num_resamples,
             seed=config.seed,
+            supremum=supremum,
         )
         for name, curve in curves.items()
     }
@@ -70,7 +86,7 @@ def assemble_result(
         params=jax.tree.map(by_lane, jax.device_get(states.selected_params)),
         model_state=jax.tree.map(by_lane, jax.device_get(states.selected_model_state)),
         description=description,
-        environment=describe_environment(),
+        environment=environment,
         seconds=clock.finish(),
     )
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CPU_DENSE_WIDTH = 8
+CPU_DENSE_WIDTH = 12
 
 
 def map_lanes(fn: Callable[..., Any], *, width: int, num_shared: int = 0) -> Callable[..., Any]:
@@ -63,10 +63,11 @@ def choose_lane_width(num_lanes: int, params: Any, backend: str) -> int:
       backend: `jax.default_backend()`.
 
     Returns:
-      The width, made smaller where that saves padding.
+      The width: of those between half the widest and the widest, the one that pads least.
     """
     has_kernels = any(len(leaf.shape) > 2 for leaf in jax.tree.leaves(params))
     widest = num_lanes
     if backend == "cpu":
         widest = 1 if has_kernels else min(CPU_DENSE_WIDTH, num_lanes)
-    return math.ceil(num_lanes / math.ceil(num_lanes / widest))
+    candidates = range(widest, widest // 2, -1)
+    return min(candidates, key=lambda width: math.ceil(num_lanes / width) * width)

@@ -11,6 +11,7 @@ from phase_jax.data import fingerprint_dataset
 from phase_jax.losses import build_objective
 from phase_jax.models import fingerprint_parameters
 from phase_jax.sweep.assemble import assemble_result
+from phase_jax.sweep.environment import describe_environment
 from phase_jax.sweep.execute import (
     Clock,
     SweepProgress,
@@ -19,6 +20,7 @@ from phase_jax.sweep.execute import (
     train_lanes,
 )
 from phase_jax.sweep.setup import (
+    find_supremum,
     lay_out_lanes,
     prepare_data,
     prepare_model,
@@ -62,6 +64,7 @@ def run_sweep(
     """
     validate_config(config)
     clock = Clock()
+    environment = describe_environment()
     dataset = prepare_data(config, data)
     train_set, selection = split_selection(config, dataset)
     objective = build_objective(config.training.objective if objective is None else objective)
@@ -85,6 +88,7 @@ def run_sweep(
         states,
         history,
         final,
+        supremum=find_supremum(objective, train_set),
         description={
             "data": {
                 "name": dataset.name,
@@ -98,5 +102,6 @@ def run_sweep(
             "model": {"name": network.name, **fingerprint_parameters(params_shape)},
             "objective": objective.name,
         },
+        environment=environment,
         clock=clock,
     )

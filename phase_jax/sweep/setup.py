@@ -18,6 +18,7 @@ from phase_jax.types import Dataset, InputError
 
 if TYPE_CHECKING:
     from phase_jax.config import SweepConfig
+    from phase_jax.losses import Objective
 
 NUM_RETURNS = 20
 VALIDATION_SHARE = 5  # validation takes at most one fifth of the training images
@@ -132,3 +133,11 @@ def lay_out_lanes(config: SweepConfig) -> tuple[jax.Array, jax.Array]:
     epsilons = jnp.asarray(config.epsilons, jnp.float32)
     keys = jnp.tile(seed_keys, len(config.epsilons))
     return jnp.repeat(epsilons, config.num_seeds), keys
+
+
+def find_supremum(objective: Objective, train_set: Dataset) -> float:
+    """Find the largest value that the smallest train loss can take, infinite if not known."""
+    if objective.supremum_fn is None:
+        return math.inf
+    counts = np.bincount(train_set.train_labels, minlength=train_set.num_classes)
+    return objective.supremum_fn(counts / counts.sum())
