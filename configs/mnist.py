@@ -22,11 +22,11 @@ from phase_jax.config import (
 from phase_jax.grid import parse_grid
 
 config = SweepConfig(
-    epsilon_grid=parse_grid("0:0.18:7"),
+    epsilon_grid=parse_grid("0:0.15:7"),
     num_seeds=2,
     target_epsilon=0.3,
     data=DataConfig(name="mnist", num_train=10_000),
     model=ModelConfig(name="mnist_cnn_small", hidden=128),
     attack=AttackConfig(num_steps=7),
-    training=TrainingConfig(num_epochs=12, batch_size=128, learning_rate=0.1),
+    training=TrainingConfig(num_epochs=12, batch_size=128, learning_rate=0.05),
 )

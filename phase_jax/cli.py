@@ -150,7 +150,12 @@ def _run_sweep_command(arguments: list[str]) -> int:
     out = claim_directory(command.run.out, config, overwrite=command.run.overwrite)
     from phase_jax.report.session import run_and_report
 
-    return run_and_report(config, out, use_cache=command.run.compilation_cache)
+    try:
+        return run_and_report(config, out, use_cache=command.run.compilation_cache)
+    except InputError:
+        with contextlib.suppress(OSError):
+            out.rmdir()  # nothing was computed: leave no empty directory
+        raise
 
 
 def _run_data_command(arguments: list[str]) -> int:

@@ -66,7 +66,7 @@ def parse_grid(text: str, field: str = "--eps-grid") -> tuple[float, ...]:
             f"2 <= n <= {MAX_GRID_POINTS}"
         )
     last = int(parts[2]) - 1
-    return (*((low * (last - i) + high * i) / last for i in range(last)), high)
+    return (low, *((low * (last - i) + high * i) / last for i in range(1, last)), high)
 
 
 def complete_grid(values: Iterable[float], field: str = "epsilon_grid") -> tuple[float, ...]:

@@ -1,0 +1,201 @@
+"""Words, schema and plots of a result, for every way a sweep can end."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.resources
+import json
+import math
+
+import jsonschema
+import matplotlib.image
+import numpy as np
+import pytest
+
+from phase_jax import EpsilonStar, EpsilonStarEstimate, EpsilonStatus, LaneStatus, SweepConfig
+from phase_jax.report import build_document, write_result
+from phase_jax.report.console import format_seconds
+from phase_jax.report.plots import draw_learning_curves, draw_loss_curve
+from phase_jax.report.wording import compare_target, describe_outcome, format_epsilon
+from phase_jax.sweep import LaneTable, SweepResult
+
+SCHEMA = json.loads(
+    importlib.resources.files("phase_jax.report").joinpath("schema/result-v1.json").read_text()
+)
+NOTHING = EpsilonStar(math.nan, EpsilonStatus.UNDEFINED, math.nan, 0, math.nan)
+
+
+def make_estimate(status=EpsilonStatus.FOUND, value=0.05, low=0.04, high=0.06, **changes):
+    found = status is EpsilonStatus.FOUND
+    seed = EpsilonStar(value, status, value, 1, 2.0) if found else NOTHING._replace(status=status)
+    return EpsilonStarEstimate(
+        value=value if found else None,
+        status=status,
+        low=low,
+        high=high,
+        confidence=0.95,
+        method="interpolation",
+        interval_method="in words",
+        num_censored=0 if found else 2,
+        num_missing=0,
+        seeds=(seed, seed),
+        **changes,
+    )
+
+
+def make_result(estimate=None, target=8 / 255, lane_status=None):
+    """Build a result by hand: 3 attack strengths, 2 seeds, 4 epochs, 5 test images."""
+    shape = (3, 2)
+    curve = np.array([[0.1, 0.12], [0.2, 0.22], [0.4, 0.5]])
+    status = np.zeros(shape, int) if lane_status is None else lane_status
+    values = np.where(status == LaneStatus.DIVERGED, np.nan, curve)
+    fields = {f.name: values for f in dataclasses.fields(LaneTable)}
+    lanes = LaneTable(**{**fields, "status": status, "selected_epoch": np.full(shape, 3)})
+    estimate = estimate or make_estimate()
+    return SweepResult(
+        config=dataclasses.replace(SweepConfig(), target_epsilon=target),
+        epsilons=np.array([0.0, 0.05, 0.1]),
+        seeds=np.arange(2),
+        lanes=lanes,
+        history={
+            name: np.repeat(values[..., None], 4, axis=2)
+            for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+        },
+        clean_example_losses=np.full((2, 5), 0.2),
+        example_losses=np.zeros((3, 2, 5)),
+        thresholds=np.array([0.2, 0.2]),
+        epsilon_star=estimate,
+        epsilon_star_other=estimate,
+        params={"kernel": np.zeros((3, 2, 4))},
+        model_state={},
+        description={
+            "data": {
+                "name": "digits",
+                "num_train": 10,
+                "num_test": 5,
+                "num_selection": 5,
+                "num_classes": 10,
+                "input_shape": [8, 8, 1],
+                "sha256": "00",
+            },
+            "model": {"name": "mlp(64,64)", "num_parameters": 4, "sha256": "00"},
+            "objective": "vanilla",
+        },
+        environment={"versions": {"jax": "0"}, "device": {"backend": "cpu"}, "revision": None},
+        seconds={"compile": 1.0, "train": 2.0, "evaluate": 1.0, "total": 4.0},
+    )
+
+
+OUTCOMES = {
+    "found": make_result(),
+    "found without target": make_result(target=None),
+    "no upper end": make_result(make_estimate(high=None)),
+    "zero not excluded": make_result(make_estimate(low=0.0)),
+    "several crossings": make_result(make_estimate(last_crossing=0.09)),
+    **{
+        status.name: make_result(make_estimate(status, low=None, high=None))
+        for status in EpsilonStatus
+        if status is not EpsilonStatus.FOUND
+    },
+    "lanes diverged": make_result(lane_status=np.array([[0, 0], [0, 1], [1, 1]])),
+    "clean lane diverged": make_result(
+        make_estimate(EpsilonStatus.NONFINITE, low=None, high=None),
+        lane_status=np.array([[1, 1], [1, 1], [1, 1]]),
+    ),
+    "lanes collapsed": make_result(lane_status=np.array([[0, 0], [0, 0], [2, 2]])),
+}
+
+
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_every_outcome_fits_the_schema_and_has_a_verdict(name):
+    document = build_document(OUTCOMES[name])
+    jsonschema.validate(document, SCHEMA)
+    text = json.dumps(document, allow_nan=False)
+    assert "NaN" not in text
+    assert "Infinity" not in text
+    assert document["verdict"].endswith(".")
+
+
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_every_outcome_can_be_drawn_and_written(name, tmp_path):
+    write_result(OUTCOMES[name], tmp_path / "run")
+    for plot in ("loss_curve", "learning_curves"):
+        pixels = matplotlib.image.imread(tmp_path / "run" / f"{plot}.png")
+        assert pixels.shape[1] > 900
+        assert pixels[..., :3].std() > 0.02  # not a blank page
+        assert "</svg>" in (tmp_path / "run" / f"{plot}.svg").read_text()
+    assert not list((tmp_path / "run").glob(".tmp-*"))
+
+
+def test_the_schema_refuses_a_value_without_found_and_unknown_fields():
+    document = build_document(OUTCOMES["UNDEFINED"])
+    document["epsilon_star"]["value"] = 0.1
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, SCHEMA)
+    document = {**build_document(OUTCOMES["found"]), "surprise": 1}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, SCHEMA)
+
+
+def test_the_same_figure_has_the_same_bytes(tmp_path):
+    for run in ("a", "b"):
+        write_result(OUTCOMES["found"], tmp_path / run)
+    for name in ("loss_curve.svg", "learning_curves.png", "result.json", "lanes.csv"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_the_loss_curve_shows_threshold_epsilon_star_and_interval():
+    axes = draw_loss_curve(OUTCOMES["found"]).axes[0]
+    labels = axes.get_legend_handles_labels()[1]
+    assert "clean test loss of the clean model, 0.2" in labels
+    assert any(label.startswith("ε* = 12.8/255") and "10.2/255" in label for label in labels)
+    assert "ℓ∞" in axes.get_xlabel()
+    assert "1/255" in axes.get_xlabel()
+
+
+def test_the_learning_curves_have_a_line_a_strength():
+    left, right = draw_learning_curves(OUTCOMES["found"]).axes
+    assert len(left.lines) == 3
+    assert len(right.lines) == 6  # and the selected epochs
+
+
+def test_the_verdict_compares_the_target_with_epsilon_star():
+    star = make_estimate(value=0.5 / 255, low=0.4 / 255, high=0.6 / 255)
+    assert describe_outcome(make_result(star)) == (
+        "8/255 is 16 times epsilon* = 0.5/255 (95 % interval 0.4/255 to 0.6/255): adversarial "
+        "training here is far past the transition."
+    )
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "estimate", "regime"),
+    [
+        (0.03, make_estimate(), "before"),
+        (0.05, make_estimate(), "at"),
+        (0.07, make_estimate(), "past"),
+        (0.2, make_estimate(), "far_past"),
+        (0.2, make_estimate(high=None), "at"),
+        (0.01, make_estimate(low=0.0), "at"),
+        (0.1, make_estimate(EpsilonStatus.BEYOND_GRID), "before"),
+        (0.2, make_estimate(EpsilonStatus.BEYOND_GRID), "unknown"),
+        (0.2, make_estimate(EpsilonStatus.INFINITE), "before"),
+        (0.2, make_estimate(EpsilonStatus.UNDEFINED), "unknown"),
+        (0.2, make_estimate(EpsilonStatus.NONFINITE), "unknown"),
+    ],
+)
+def test_a_target_is_placed_against_the_interval(epsilon, estimate, regime):
+    assert compare_target(epsilon, estimate, largest_epsilon=0.1).regime == regime
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "0"), (8 / 255, "8/255"), (0.5 / 255, "0.5/255"), (0.3, "76.5/255")]
+)
+def test_strengths_are_written_as_the_field_writes_them(value, text):
+    assert format_epsilon(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(42, "0:42"), (3723, "1:02:03"), (math.nan, "?"), (math.inf, "?")]
+)
+def test_durations_are_written_for_people(seconds, text):
+    assert format_seconds(seconds) == text
