@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import importlib.resources
 import json
 import math
@@ -18,6 +19,7 @@ from phase_jax.report.console import format_seconds
 from phase_jax.report.plots import draw_learning_curves, draw_loss_curve
 from phase_jax.report.wording import compare_target, describe_outcome, format_epsilon
 from phase_jax.sweep import LaneTable, SweepResult
+from phase_jax.types import InterruptedRunError
 
 SCHEMA = json.loads(
     importlib.resources.files("phase_jax.report").joinpath("schema/result-v1.json").read_text()
@@ -135,6 +137,18 @@ def test_the_schema_refuses_a_value_without_found_and_unknown_fields():
     document = {**build_document(OUTCOMES["found"]), "surprise": 1}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(document, SCHEMA)
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_result_that_looks_complete(tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", refuse)
+    with pytest.raises(InterruptedRunError, match="No space left on device") as caught:
+        write_result(OUTCOMES["found"], tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run" / "result.json").exists()
+    assert not list((tmp_path / "run").glob(".tmp-*"))
 
 
 def test_the_same_figure_has_the_same_bytes(tmp_path):

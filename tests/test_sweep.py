@@ -290,7 +290,7 @@ def test_selected_parameters_are_read_back_and_give_the_stated_loss(run_director
 
     from phase_jax import build_model, cross_entropy
 
-    tree = ocp.load_pytree((run_directory / "parameters").resolve())
+    tree = ocp.load((run_directory / "parameters").resolve())
     clean = jax.tree.map(lambda leaf: leaf[0, 0], tree["params"])
     model = build_model("mlp", num_classes=10, input_shape=(8, 8, 1), widths=(16,))
     digits = small_digits()

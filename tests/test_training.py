@@ -35,21 +35,19 @@ def problem():
     return model, data
 
 
-def lane_of(config, model, data):
-    num_train = len(data.train_labels)
-    return make_lane_fns(config, model, VANILLA, num_train=num_train, pixel_scale=16.0)
+def lane_of(config, model):
+    return make_lane_fns(config, model, VANILLA, pixel_scale=16.0)
 
 
-def train_of(config, model, data):
-    num_train = len(data.train_labels)
-    return make_train(config, model, VANILLA, num_train=num_train, pixel_scale=16.0)
+def train_of(config, model):
+    return make_train(config, model, pixel_scale=16.0)
 
 
 def test_training_at_zero_is_ordinary_training_written_out_by_hand(problem):
     """A loop in NumPy order, with optax and the documented keys, gives the same losses."""
     model, data = problem
     config = small_config(training={"num_epochs": 2, "momentum": 0.0, "decay_at": ()})
-    state, history = jax.jit(train_of(config, model, data))(0.0, jax.random.key(5), data)
+    state, history = jax.jit(train_of(config, model))(0.0, jax.random.key(5), data)
     params, _ = model.init(jax.random.fold_in(jax.random.key(5), 0))
     batch_size, num_train = config.training.batch_size, len(data.train_labels)
     x = data.train_images.astype(jnp.float32) / 16
@@ -113,7 +111,7 @@ def test_evaluation_covers_every_image_once_whatever_the_batch_size(problem):
 def test_the_selected_epoch_has_the_smallest_test_loss_and_its_parameters_are_kept(problem):
     model, data = problem
     config = small_config(training={"num_epochs": 8, "learning_rate": 0.8})
-    lane = lane_of(config, model, data)
+    lane = lane_of(config, model)
     state, history = jax.jit(lane.run_epochs, static_argnums=3)(
         lane.init(jax.random.key(2)), 0.05, data, 8
     )
@@ -128,7 +126,7 @@ def test_the_selected_epoch_has_the_smallest_test_loss_and_its_parameters_are_ke
 
 def test_training_in_chunks_equals_training_at_once(problem):
     model, data = problem
-    lane = lane_of(small_config(), model, data)
+    lane = lane_of(small_config(), model)
     run = jax.jit(lane.run_epochs, static_argnums=3)
     whole, history = run(lane.init(jax.random.key(3)), 0.05, data, 4)
     half, first = run(lane.init(jax.random.key(3)), 0.05, data, 2)
@@ -143,15 +141,15 @@ def test_train_compiles_once_for_all_strengths_and_keys(problem):
     model, data = problem
     chex.clear_trace_counter()
     config = small_config(training={"num_epochs": 1})
-    train = jax.jit(chex.assert_max_traces(train_of(config, model, data), n=1))
+    train = jax.jit(chex.assert_max_traces(train_of(config, model), n=1))
     for epsilon, seed in ((0.0, 0), (0.05, 1), (0.3, 2)):
         state, _ = train(jnp.float32(epsilon), jax.random.key(seed), data)
         assert not state.diverged
 
 
-def few_steps(config, model, data, width):
+def few_steps(config, model, width):
     """Train 4 lanes, 3 steps each (one epoch of 3 batches), at a chunk width."""
-    lane = lane_of(config, model, data)
+    lane = lane_of(config, model)
     epsilons = jnp.array([0.0, 0.03, 0.1, 0.3])
     keys = jax.random.split(jax.random.key(7), 4)
 
@@ -166,9 +164,9 @@ def few_steps(config, model, data, width):
 def test_lanes_together_give_each_lane_what_it_gets_alone(problem, width):
     model, data = problem
     config = small_config(training={"batch_size": 50, "num_epochs": 1})
-    mapped, epsilons, keys = few_steps(config, model, data, width)
+    mapped, epsilons, keys = few_steps(config, model, width)
     _, together = mapped(epsilons, keys, data)
-    alone = jax.jit(train_of(config, model, data))
+    alone = jax.jit(train_of(config, model))
     for i in range(4):
         _, info = alone(epsilons[i], keys[i], data)
         np.testing.assert_allclose(together.train_loss[i], info.train_loss, rtol=1e-5)
@@ -178,7 +176,7 @@ def test_lanes_together_give_each_lane_what_it_gets_alone(problem, width):
 @pytest.mark.parametrize("width", [1, 2, 4])
 def test_a_lane_has_the_same_bits_whatever_its_neighbours_at_equal_width(problem, width):
     model, data = problem
-    mapped, epsilons, keys = few_steps(small_config(), model, data, width)
+    mapped, epsilons, keys = few_steps(small_config(), model, width)
     state, info = mapped(epsilons, keys, data)
     order = jnp.array([2, 0, 3, 1])
     other_state, other_info = mapped(epsilons[order], keys[order], data)
@@ -192,7 +190,7 @@ def test_a_lane_has_the_same_bits_whatever_its_neighbours_at_equal_width(problem
 @pytest.mark.parametrize("poison", [math.nan, math.inf])
 def test_a_lane_that_diverges_leaves_the_others_bit_identical(problem, width, poison):
     model, data = problem
-    lane = lane_of(small_config(), model, data)
+    lane = lane_of(small_config(), model)
     epsilons, keys = jnp.array([0.0, 0.03, 0.1, 0.3]), jax.random.split(jax.random.key(7), 4)
     states = jax.jit(map_lanes(lane.init, width=width))(keys)
 
@@ -214,7 +212,7 @@ def test_a_lane_that_diverges_leaves_the_others_bit_identical(problem, width, po
 
 def test_a_lane_that_diverges_later_keeps_its_last_sound_selection(problem):
     model, data = problem
-    lane = lane_of(small_config(), model, data)
+    lane = lane_of(small_config(), model)
     run = jax.jit(lane.run_epochs, static_argnums=3)
     state, _ = run(lane.init(jax.random.key(0)), 0.05, data, 2)
     poisoned = jax.tree.map(lambda leaf: leaf * jnp.nan, state.params)
@@ -227,7 +225,7 @@ def test_a_lane_that_diverges_later_keeps_its_last_sound_selection(problem):
 
 def test_nothing_returns_to_the_host_within_a_chunk_and_data_are_not_constants(problem):
     model, data = problem
-    lane = lane_of(small_config(), model, data)
+    lane = lane_of(small_config(), model)
     arguments = (lane.init(jax.random.key(0)), jnp.float32(0.05), data)
     run = jax.jit(lambda state, epsilon, data: lane.run_epochs(state, epsilon, data, 2))
     text = run.lower(*arguments).as_text()
@@ -270,7 +268,7 @@ def test_training_programs_lower_for_every_platform(problem, name):
     model = build_model(name, num_classes=10, input_shape=(28, 28, 1), conv_form="lax")
     images = jnp.zeros((20, 28, 28, 1), jnp.uint8)
     data = TrainData(images, digits.train_labels[:20], images, digits.test_labels[:20])
-    lane = make_lane_fns(small_config(), model, VANILLA, num_train=20, pixel_scale=255.0)
+    lane = make_lane_fns(small_config(), model, VANILLA, pixel_scale=255.0)
 
     def run_lane(key, epsilon, data):
         return lane.run_epochs(lane.init(key), epsilon, data, 1)[1]

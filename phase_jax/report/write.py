@@ -79,8 +79,8 @@ def _write_text(path: pathlib.Path, text: str) -> None:
 
 
 def _write_parameters(path: pathlib.Path, result: SweepResult) -> None:
-    """Save selected parameters and state with orbax; read with `ocp.load_pytree`."""
+    """Save selected parameters and state with orbax; read with `ocp.load`."""
     from orbax.checkpoint import v1 as ocp
 
     tree = {"params": result.params, "model_state": result.model_state}
-    ocp.save_pytree(path.resolve(), tree)
+    ocp.save(str(path.resolve()), tree)

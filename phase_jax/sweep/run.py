@@ -74,7 +74,6 @@ def run_sweep(
         config,
         network,
         objective,
-        num_train=len(train_set.train_labels),
         pixel_scale=dataset.pixel_scale,
     )
     arrays = jax.device_put(TrainData(train_set.train_images, train_set.train_labels, *selection))

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from phase_jax.attacks import make_attack
+from phase_jax.losses import VANILLA
 from phase_jax.training.evaluate import make_evaluate, scale_pixels
 from phase_jax.training.optimizer import build_optimizer
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from phase_jax.config import SweepConfig
     from phase_jax.losses import Objective
     from phase_jax.models import Model
+    from phase_jax.training.evaluate import Evaluation
 
 
 class TrainData(NamedTuple):
@@ -85,9 +87,8 @@ class LaneFns(NamedTuple):
 def make_train(
     config: SweepConfig,
     model: Model,
-    objective: Objective,
+    objective: Objective = VANILLA,
     *,
-    num_train: int,
     pixel_scale: float = 255.0,
 ) -> Callable[[Float[Array, ""], PRNGKeyArray, TrainData], tuple[LaneState, EpochInfo]]:
     """Make a pure function that trains one lane from start to end.
@@ -96,14 +97,13 @@ def make_train(
       config: Attack, evaluation and training; its grid and seeds are not used.
       model: The network.
       objective: The loss.
-      num_train: Training images N (static).
-      pixel_scale: Stored value that stands for 1.0.
+      pixel_scale: Stored value that stands for 1.0: 255 for uint8 images, 1 for floats.
 
     Returns:
       `train(epsilon, key, data) -> (LaneState, EpochInfo [T])`. Epsilon is a radius in pixel
       space [0, 1]; zero is clean training. `jax.vmap` it over epsilons and keys.
     """
-    lane = make_lane_fns(config, model, objective, num_train=num_train, pixel_scale=pixel_scale)
+    lane = make_lane_fns(config, model, objective, pixel_scale=pixel_scale)
 
     def train(
         epsilon: Float[Array, ""], key: PRNGKeyArray, data: TrainData
@@ -114,18 +114,9 @@ def make_train(
 
 
 def make_lane_fns(
-    config: SweepConfig,
-    model: Model,
-    objective: Objective,
-    *,
-    num_train: int,
-    pixel_scale: float,
+    config: SweepConfig, model: Model, objective: Objective, *, pixel_scale: float
 ) -> LaneFns:
     """Make the pure functions of a lane; see `LaneFns` and `make_train`."""
-    batch_size = config.training.batch_size
-    num_batches = math.ceil(num_train / batch_size)
-    optimizer = build_optimizer(config.training, num_batches)
-    step = _make_step(config, model, objective, optimizer, pixel_scale)
     evaluate = make_evaluate(
         model,
         objective,
@@ -141,7 +132,7 @@ def make_lane_fns(
             epoch=jnp.zeros((), jnp.int32),
             params=params,
             model_state=model_state,
-            optimizer_state=optimizer.init(params),
+            optimizer_state=build_optimizer(config.training, steps_per_epoch=1).init(params),
             selected_params=params,
             selected_model_state=model_state,
             selected_epoch=jnp.zeros((), jnp.int32),
@@ -149,12 +140,30 @@ def make_lane_fns(
             diverged=jnp.zeros((), bool),
         )
 
+    def run_epochs(
+        state: LaneState, epsilon: Float[Array, ""], data: TrainData, num_epochs: int
+    ) -> tuple[LaneState, EpochInfo]:
+        num_batches = math.ceil(data.train_labels.shape[0] / config.training.batch_size)
+        optimizer = build_optimizer(config.training, num_batches)
+        step = _make_step(config, model, objective, optimizer, pixel_scale)
+        run_epoch = _make_epoch(config, step, evaluate)
+        return jax.lax.scan(
+            lambda carry, _: run_epoch(carry, epsilon, data), state, length=num_epochs
+        )
+
+    return LaneFns(init, run_epochs, evaluate)
+
+
+def _make_epoch(config: SweepConfig, step: Callable[..., Any], evaluate: Callable[..., Evaluation]):
+    """Make one epoch: every training image once, then the selection images under attack."""
+
     def run_epoch(
         state: LaneState, epsilon: Float[Array, ""], data: TrainData
     ) -> tuple[LaneState, EpochInfo]:
+        num_train = data.train_labels.shape[0]
         epoch_key = jax.random.fold_in(jax.random.fold_in(state.key, 1), state.epoch)
         order_key, step_key, test_key = jax.random.split(epoch_key, 3)
-        places, weights = _draw_batches(order_key, num_train, batch_size)
+        places, weights = _draw_batches(order_key, num_train, config.training.batch_size)
 
         def train_batch(carry, i):
             images, labels = data.train_images[places[i]], data.train_labels[places[i]]
@@ -162,7 +171,7 @@ def make_lane_fns(
             return step(carry, epsilon, images, labels, weights[i], batch_key)
 
         carry = (state.params, state.model_state, state.optimizer_state)
-        carry, (losses, corrects) = jax.lax.scan(train_batch, carry, jnp.arange(num_batches))
+        carry, (losses, corrects) = jax.lax.scan(train_batch, carry, jnp.arange(len(places)))
         params, model_state, optimizer_state = carry
         test = evaluate(
             params, model_state, data.selection_images, data.selection_labels, test_key, epsilon
@@ -182,14 +191,7 @@ def make_lane_fns(
         )
         return _select(state, info), info
 
-    def run_epochs(
-        state: LaneState, epsilon: Float[Array, ""], data: TrainData, num_epochs: int
-    ) -> tuple[LaneState, EpochInfo]:
-        return jax.lax.scan(
-            lambda carry, _: run_epoch(carry, epsilon, data), state, length=num_epochs
-        )
-
-    return LaneFns(init, run_epochs, evaluate)
+    return run_epoch
 
 
 def make_evaluation_attack(config: SweepConfig):
