@@ -82,5 +82,6 @@ def _write_parameters(path: pathlib.Path, result: SweepResult) -> None:
     """Save selected parameters and state with orbax; read with `ocp.load`."""
     from orbax.checkpoint import v1 as ocp
 
+    save = ocp.save if hasattr(ocp, "save") else ocp.save_pytree  # its name before orbax 0.12.8
     tree = {"params": result.params, "model_state": result.model_state}
-    ocp.save(str(path.resolve()), tree)
+    save(str(path.resolve()), tree)
