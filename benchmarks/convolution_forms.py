@@ -24,7 +24,7 @@ from phase_jax import SweepConfig, build_model
 from phase_jax.losses import VANILLA
 from phase_jax.sweep import map_lanes
 from phase_jax.sweep.environment import describe_environment
-from phase_jax.training.lane import _make_step
+from phase_jax.training.lane import make_step
 from phase_jax.training.optimizer import build_optimizer
 
 LANES, BATCH, REPEATS = 4, 128, 7
@@ -38,7 +38,7 @@ def make_ours(name, form, width):
     )
     model = build_model(name, num_classes=10, input_shape=(28, 28, 1), conv_form=form)
     optimizer = build_optimizer(config.training, 100)
-    step = _make_step(config, model, VANILLA, optimizer, pixel_scale=255.0)
+    step = make_step(config, model, VANILLA, optimizer, pixel_scale=255.0)
 
     def lane(key, epsilon, images, labels):
         params, state = model.init(key)

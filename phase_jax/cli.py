@@ -152,9 +152,9 @@ def _run_sweep_command(arguments: list[str]) -> int:
 
     try:
         return run_and_report(config, out, use_cache=command.run.compilation_cache)
-    except InputError:
+    except (InputError, KeyboardInterrupt):
         with contextlib.suppress(OSError):
-            out.rmdir()  # nothing was computed: leave no empty directory
+            out.rmdir()  # nothing was written: leave no empty directory
         raise
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+from typing import TYPE_CHECKING, NamedTuple
 
 import hypothesis
 import hypothesis.extra.numpy
@@ -16,6 +18,9 @@ from phase_jax.attacks import NORMS, fgm, gaussian, make_attack, pgd, project
 from phase_jax.sweep import map_lanes
 from phase_jax.types import InputError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 ATTACKS = {
     "pgd": functools.partial(pgd, num_steps=4),
     "pgd with restarts": functools.partial(pgd, num_steps=2, num_restarts=3),
@@ -25,12 +30,11 @@ ATTACKS = {
     "gaussian": gaussian,
 }
 DETERMINISTIC = ("pgd without random start", "fgm")
-EPSILONS = (1e-6, 8 / 255, 0.3, 2.0)
+EPSILONS = (0.0, 1e-6, 8 / 255, 0.3, 2.0)
 KEY = jax.random.key(11)
 SHAPE = (2, 2, 5)  # as many channels as images: B numbers aligned with the wrong axis show
 NUM_PIXELS = 20
 
-every_attack = pytest.mark.parametrize("name", ATTACKS)
 every_norm = pytest.mark.parametrize("norm", NORMS)
 
 
@@ -69,22 +73,6 @@ def run_attack(name, norm, loss_fn, images, key, epsilon):
     return ATTACKS[name](loss_fn, images, key, epsilon=epsilon, norm=norm)
 
 
-@functools.cache
-def compile_attack(name, norm, loss_fn=network_loss):
-    """Compile an attack of `scale * loss_fn`; a second trace fails, in every test here."""
-    traces = []
-
-    @jax.jit
-    def attack_fn(images, key, epsilon, scale):
-        traces.append(epsilon)
-        assert len(traces) == 1, "compiled again"
-        return run_attack(name, norm, lambda x: scale * loss_fn(x), images, key, epsilon)
-
-    return lambda images, key, epsilon, scale=1.0: np.asarray(
-        attack_fn(images, key, np.float32(epsilon), np.float32(scale))
-    )
-
-
 def measure(delta, norm):
     """Norm of each perturbation, in double precision."""
     delta = np.asarray(delta, np.float64).reshape(len(delta), -1)
@@ -112,94 +100,126 @@ HUGE_VALUES_HAVE_NO_LENGTH = pytest.mark.xfail(
 RULE_IS_NOT_CHECKED = pytest.mark.xfail(reason="a step rule that is not known means absolute")
 
 
-# The contract: every attack in both norms.
+# The contract: every attack in both norms, compiled once, as sweeps do: lanes, two at a time.
 
 
-@every_norm
-@every_attack
-def test_attack_stays_in_the_ball_and_in_the_pixel_box(name, norm):
-    for epsilon in EPSILONS:
-        assert_inside(compile_attack(name, norm)(IMAGES, KEY, epsilon), IMAGES, epsilon, norm)
+class Lanes(NamedTuple):
+    """What the lanes attack, each with images, a key and a strength of its own."""
+
+    images: np.ndarray = np.stack([np.roll(IMAGES, place, axis=0) for place in range(5)])
+    keys: jax.Array = jax.random.split(KEY, 5)
+    epsilons: np.ndarray = np.array(EPSILONS, np.float32)
+    scales: np.ndarray = np.ones(5, np.float32)
+    """Factors of the loss, and so of its gradient."""
 
 
-@every_norm
-@every_attack
-@pytest.mark.parametrize("scale", [0.0, 1e-36, 1e36])
-def test_attack_stays_in_the_ball_whatever_the_size_of_the_gradient(name, norm, scale):
-    for epsilon in (1e-6, 0.3):
-        adversarial = compile_attack(name, norm)(IMAGES, KEY, epsilon, scale)
-        assert_inside(adversarial, IMAGES, epsilon, norm)
+class Contract(NamedTuple):
+    """An attack in one norm, of one lane and of many; the latter may be traced once."""
+
+    name: str
+    norm: str
+    run_lane: Callable[..., jax.Array]
+    run_lanes: Callable[..., jax.Array]
 
 
-@every_norm
-@every_attack
-def test_epsilon_zero_gives_back_the_images_bit_for_bit(name, norm):
-    assert compile_attack(name, norm)(IMAGES, KEY, 0.0).tobytes() == IMAGES.tobytes()
+@pytest.fixture(scope="module", params=list(itertools.product(ATTACKS, NORMS)), ids=", ".join)
+def contract(request):
+    name, norm = request.param
+
+    def run_lane(images, key, epsilon, scale):
+        return run_attack(name, norm, lambda x: scale * network_loss(x), images, key, epsilon)
+
+    traces = []
+
+    def run_lanes(*lanes):
+        traces.append(lanes)
+        assert len(traces) == 1, "compiled again"
+        return map_lanes(run_lane, width=2)(*lanes)
+
+    return Contract(name, norm, run_lane, jax.jit(run_lanes))
 
 
-@every_norm
-@every_attack
-def test_compiled_attack_equals_the_eager_one(name, norm):
-    compiled = compile_attack(name, norm)(IMAGES, KEY, 0.1)
-    with jax.disable_jit():
-        eager = run_attack(name, norm, network_loss, IMAGES, KEY, 0.1)
-    np.testing.assert_allclose(compiled, eager, rtol=0, atol=1e-6)
+def take(lanes, places):
+    return Lanes(*(leaf[places] for leaf in lanes))
 
 
-@every_norm
-@every_attack
-def test_another_epsilon_does_not_compile_again(name, norm):
-    attack_fn = compile_attack(name, norm)  # fails when it is traced a second time
-    assert not np.array_equal(attack_fn(IMAGES, KEY, 0.1), attack_fn(IMAGES, KEY, 0.2))
+@pytest.mark.parametrize("scale", [0.0, 1e-36, 1.0, 1e36])
+def test_attack_stays_in_the_ball_and_in_the_pixel_box(contract, scale):
+    lanes = Lanes(scales=np.full(5, scale, np.float32))
+    adversarial = contract.run_lanes(*lanes)
+    for place, epsilon in enumerate(EPSILONS):
+        assert_inside(adversarial[place], lanes.images[place], epsilon, contract.norm)
 
 
-@every_norm
-@every_attack
-def test_attack_is_a_function_of_its_key(name, norm):
-    attack_fn = compile_attack(name, norm)
-    first, again = (attack_fn(IMAGES, KEY, 0.1, 0.0) for _ in range(2))
-    other = attack_fn(IMAGES, jax.random.key(12), 0.1, 0.0)
-    np.testing.assert_array_equal(first, again)
-    assert np.array_equal(first, other) == (name in DETERMINISTIC)
+def test_images_without_gradient_stay_as_they_are_without_a_random_start(contract):
+    adversarial = contract.run_lanes(*Lanes(scales=np.zeros(5, np.float32)))
+    same = np.array_equal(adversarial, Lanes().images)
+    assert same == (contract.name in DETERMINISTIC)
 
 
-LANES = (
-    np.stack([IMAGES, IMAGES[::-1], 1 - IMAGES]),
-    jax.random.split(KEY, 3),
-    np.array([0.05, 2.0, 0.3], np.float32),
-)
+def test_epsilon_zero_gives_back_the_images_bit_for_bit(contract):
+    adversarial = contract.run_lanes(*Lanes(epsilons=np.zeros(5, np.float32)))
+    assert np.asarray(adversarial).tobytes() == Lanes().images.tobytes()
 
 
-@every_norm
-@every_attack
-def test_lane_among_others_equals_the_lane_alone_at_equal_width(name, norm):
-    mapped = jax.jit(map_lanes(functools.partial(run_attack, name, norm, network_loss), width=2))
-    together = mapped(*LANES)
-    for place in range(3):
-        copies = mapped(*(leaf[np.full(3, place)] for leaf in LANES))
+def test_compiled_attack_equals_the_eager_one(contract):
+    compiled = contract.run_lanes(*Lanes())
+    for place in (2, 3):
+        with jax.disable_jit():
+            eager = contract.run_lane(*take(Lanes(), place))
+        np.testing.assert_allclose(compiled[place], eager, rtol=0, atol=1e-6)
+
+
+def test_lane_among_others_equals_the_lane_alone_at_equal_width(contract):
+    together = contract.run_lanes(*Lanes())
+    for place in range(5):
+        copies = contract.run_lanes(*take(Lanes(), np.full(5, place)))
         np.testing.assert_array_equal(copies[place], together[place])
-        if name in ("pgd", *DETERMINISTIC):  # another program: seconds for each of the others
-            alone = mapped(*(leaf[place : place + 1] for leaf in LANES))
+    if contract.name in ("pgd", *DETERMINISTIC):  # seconds of compilation for each of the others
+        mapped = jax.jit(map_lanes(contract.run_lane, width=2))
+        for place in range(5):
+            alone = mapped(*take(Lanes(), np.array([place])))
             np.testing.assert_array_equal(alone[0], together[place])
-        unmapped = compile_attack(name, norm)(*(leaf[place] for leaf in LANES))
-        np.testing.assert_allclose(together[place], unmapped, rtol=0, atol=1e-6)
+
+
+def test_another_epsilon_does_not_compile_again(contract):
+    first = contract.run_lanes(*Lanes())  # fails when it is traced a second time
+    second = contract.run_lanes(*Lanes(epsilons=np.float32(EPSILONS[::-1])))
+    assert not np.array_equal(first, second)
+
+
+def test_attack_is_a_function_of_its_key(contract):
+    other_keys = jax.random.split(jax.random.key(12), 5)
+    first, again, other = (
+        contract.run_lanes(*Lanes(keys=keys, scales=np.zeros(5, np.float32)))
+        for keys in (Lanes().keys, Lanes().keys, other_keys)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert np.array_equal(first, other) == (contract.name in DETERMINISTIC)
+
+
+def test_each_image_may_have_its_own_epsilon(contract, request):
+    if contract.name.startswith("fgm"):
+        request.applymarker(STEP_IS_NOT_ALIGNED)
+    same_images = take(Lanes(), np.zeros(5, int))
+    expected = contract.run_lanes(*same_images._replace(epsilons=Lanes().epsilons))
+    with jax.disable_jit():
+        adversarial = contract.run_lane(*take(Lanes(), 0)._replace(epsilons=Lanes().epsilons))
+    for place in range(5):
+        np.testing.assert_allclose(adversarial[place], expected[place, place], rtol=0, atol=1e-6)
 
 
 @every_norm
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=STEP_IS_NOT_ALIGNED if name.startswith("fgm") else ())
-        for name in ATTACKS
-    ],
-)
-def test_each_image_may_have_its_own_epsilon(name, norm):
-    epsilons = np.array([0.05, 0.0, 0.1, 0.3, 2.0], np.float32)
-    with jax.disable_jit():
-        adversarial = run_attack(name, norm, network_loss, IMAGES, KEY, epsilons)
-    for place, epsilon in enumerate(epsilons):
-        expected = compile_attack(name, norm)(IMAGES, KEY, epsilon)[place]
-        np.testing.assert_allclose(adversarial[place], expected, rtol=0, atol=1e-6)
+@pytest.mark.parametrize("attack_fn", [fgm, gaussian], ids=["fgm", "gaussian"])
+def test_other_bounds_than_zero_and_one_hold_exactly(attack_fn, norm):
+    low, high = np.float32(-0.7), np.float32(1.3)
+    images = np.random.default_rng(4).uniform(low, high, (200, NUM_PIXELS)).astype(np.float32)
+    adversarial = attack_fn(
+        linear_loss, images, KEY, epsilon=50.0, norm=norm, bounds=(float(low), float(high))
+    )
+    assert np.all((adversarial >= low) & (adversarial <= high))
+    assert np.any(adversarial == low)
+    assert np.any(adversarial == high)
 
 
 # What can be derived on linear losses.
@@ -244,9 +264,9 @@ def test_linf_attack_of_a_linear_loss_is_exact_in_the_pixel_box(name, epsilon):
 @every_norm
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_attack_of_a_linear_loss_is_never_below_the_clean_loss(name, norm):
-    attack_fn = compile_attack(name, norm, linear_loss)
+    attack_fn = jax.jit(functools.partial(run_attack, name, norm, linear_loss, IMAGES, KEY))
     for epsilon in EPSILONS:
-        gained = (np.float64(attack_fn(IMAGES, KEY, epsilon)) - IMAGES).reshape(5, -1) @ WEIGHTS
+        gained = (np.float64(attack_fn(epsilon)) - IMAGES).reshape(5, -1) @ WEIGHTS
         assert np.all(gained >= -1e-7)
 
 

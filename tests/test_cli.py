@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import pytest
 
 import phase_jax
@@ -114,6 +115,29 @@ def test_unknown_commands_are_one_line(capsys):
     assert_one_line(capsys, main(["swep"]), 2, "allowed: sweep, data")
     assert_one_line(capsys, main(["data", "prepair", "mnist"]), 2, "prepare")
     assert_one_line(capsys, main(["data", "prepare"]), 2, "NAME")
+
+
+def test_a_device_without_enough_memory_is_one_line(capsys, tmp_path, monkeypatch):
+    from phase_jax.report import session
+
+    def refuse(config, progress_fn):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory, 99 GiB asked for")
+
+    monkeypatch.setattr(session, "run_sweep", refuse)
+    arguments = ["sweep", "--out", str(tmp_path / "run"), "--no-compilation-cache"]
+    assert_one_line(capsys, main(arguments), 1, "--lane-width")
+
+
+def test_an_interrupted_run_leaves_no_empty_directory(capsys, tmp_path, monkeypatch):
+    from phase_jax.report import session
+
+    def interrupt(config, progress_fn):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session, "run_sweep", interrupt)
+    arguments = ["sweep", "--out", str(tmp_path / "run"), "--no-compilation-cache"]
+    assert_one_line(capsys, main(arguments), 130, "interrupted")
+    assert not (tmp_path / "run").exists()
 
 
 def run_process(module, *arguments, cwd=None):

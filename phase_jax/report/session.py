@@ -13,6 +13,7 @@ from rich.console import Console
 from phase_jax.report.console import ProgressDisplay, print_summary
 from phase_jax.report.write import write_result
 from phase_jax.sweep import run_sweep
+from phase_jax.types import InterruptedRunError
 
 if TYPE_CHECKING:
     from phase_jax.config import SweepConfig
@@ -28,12 +29,24 @@ def run_and_report(config: SweepConfig, out: pathlib.Path, *, use_cache: bool = 
 
     Returns:
       Exit status 0.
+
+    Raises:
+      InputError: A field does not fit the data.
+      InterruptedRunError: The device's memory or the disk is full.
     """
     if use_cache:
         enable_compilation_cache()
     console = Console(file=sys.stdout)
-    with ProgressDisplay(console) as display:
-        result = run_sweep(config, progress_fn=display.show)
+    try:
+        with ProgressDisplay(console) as display:
+            result = run_sweep(config, progress_fn=display.show)
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise InterruptedRunError(
+            "the device's memory does not hold these lanes; pass a smaller --lane-width or "
+            "--eval-batch-size"
+        ) from None
     write_result(result, out)
     print_summary(console, result, out)
     return 0

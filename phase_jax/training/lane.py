@@ -145,7 +145,7 @@ def make_lane_fns(
     ) -> tuple[LaneState, EpochInfo]:
         num_batches = math.ceil(data.train_labels.shape[0] / config.training.batch_size)
         optimizer = build_optimizer(config.training, num_batches)
-        step = _make_step(config, model, objective, optimizer, pixel_scale)
+        step = make_step(config, model, objective, optimizer, pixel_scale)
         run_epoch = _make_epoch(config, step, evaluate)
         return jax.lax.scan(
             lambda carry, _: run_epoch(carry, epsilon, data), state, length=num_epochs
@@ -209,14 +209,27 @@ def make_evaluation_attack(config: SweepConfig):
     )
 
 
-def _make_step(
+def make_step(
     config: SweepConfig,
     model: Model,
     objective: Objective,
     optimizer: optax.GradientTransformation,
     pixel_scale: float,
 ):
-    """Make one training step: attack the batch, then descend on what the attack found."""
+    """Make one training step: attack the batch, then descend on what the attack found.
+
+    Args:
+      config: The attack.
+      model: The network; in training mode during the attack, too, but its state (BatchNorm
+        statistics) changes only with the descent, once a step.
+      objective: The loss.
+      optimizer: The optimiser.
+      pixel_scale: Stored value that stands for 1.0.
+
+    Returns:
+      `step(carry, epsilon, images, labels, weights, key) -> (carry, (loss_sum, correct_sum))`,
+      `carry` being (params, model_state, optimizer_state) and weights zero for padding.
+    """
     attack = make_attack(
         config.attack.name,
         norm=config.attack.norm,
