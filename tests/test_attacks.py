@@ -164,10 +164,9 @@ def test_epsilon_zero_gives_back_the_images_bit_for_bit(contract):
 
 def test_compiled_attack_equals_the_eager_one(contract):
     compiled = contract.run_lanes(*Lanes())
-    for place in (2, 3):
-        with jax.disable_jit():
-            eager = contract.run_lane(*take(Lanes(), place))
-        np.testing.assert_allclose(compiled[place], eager, rtol=0, atol=1e-6)
+    with jax.disable_jit():
+        eager = contract.run_lane(*take(Lanes(), 3))
+    np.testing.assert_allclose(compiled[3], eager, rtol=0, atol=1e-6)
 
 
 def test_lane_among_others_equals_the_lane_alone_at_equal_width(contract):
@@ -175,7 +174,7 @@ def test_lane_among_others_equals_the_lane_alone_at_equal_width(contract):
     for place in range(5):
         copies = contract.run_lanes(*take(Lanes(), np.full(5, place)))
         np.testing.assert_array_equal(copies[place], together[place])
-    if contract.name in ("pgd", *DETERMINISTIC):  # seconds of compilation for each of the others
+    if contract.name in DETERMINISTIC:  # for each of the others another second of compilation
         mapped = jax.jit(map_lanes(contract.run_lane, width=2))
         for place in range(5):
             alone = mapped(*take(Lanes(), np.array([place])))

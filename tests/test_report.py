@@ -167,6 +167,15 @@ def test_the_loss_curve_shows_threshold_epsilon_star_and_interval():
     assert "1/255" in axes.get_xlabel()
 
 
+def test_failed_lanes_are_marked_and_never_averaged():
+    result = OUTCOMES["lanes collapsed"]
+    labels = draw_loss_curve(result).axes[0].get_legend_handles_labels()[1]
+    assert "lanes that diverged or collapsed here" in labels
+    left = draw_learning_curves(result).axes[0]
+    assert np.isnan(left.lines[2].get_ydata()).all()  # no lane is left to average
+    assert [line.get_linestyle() for line in left.lines[3:]] == [":", ":"]
+
+
 def test_the_learning_curves_have_a_line_a_strength():
     left, right = draw_learning_curves(OUTCOMES["found"]).axes
     assert len(left.lines) == 3

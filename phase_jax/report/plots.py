@@ -55,37 +55,39 @@ def draw_loss_curve(result: SweepResult) -> Figure:
             label=f"clean test loss of the clean model, {result.threshold:.3g}",
         )
         _draw_star(axes, result, scale)
-        if not counts.all():
-            failed = np.where(counts, np.nan, np.nan_to_num(train, nan=0.0))
-            places = np.broadcast_to(epsilons[:, None], failed.shape)
-            axes.plot(places.ravel(), failed.ravel(), "x", color="#999999", label="failed lane")
         norm = {"linf": "ℓ∞", "l2": "ℓ2"}[config.attack.norm]
         axes.set_xlabel(f"attack strength ε ({norm} radius, units of 1/255)")
         axes.set_ylabel("loss")
         axes.set_title(_title(result), loc="left", fontsize=11)
-        finite = train[np.isfinite(train)]
-        if finite.size:
-            highest = max(float(finite.max()), result.threshold if result.threshold > 0 else 0)
-            axes.set_ylim(0, 1.15 * highest)
-        axes.set_xlim(left=0)
-        axes.legend(loc="upper left")
+        heights = np.append(train[counts], result.threshold)
+        axes.set_ylim(0, 1.2 * max(heights[np.isfinite(heights)], default=1.0))
+        axes.set_xlim(0, 1.04 * epsilons[-1])
+        _mark_failed(axes, epsilons, counts)
+        axes.legend(loc="upper left", frameon=True, framealpha=0.9, edgecolor="none")
         return figure
 
 
 def draw_learning_curves(result: SweepResult) -> Figure:
-    """Draw the mean train and test loss over seeds against the epoch, one colour an epsilon."""
+    """Draw train and test loss against the epoch, one colour an epsilon.
+
+    Lines are means over seeds whose lanes are OK; lanes that failed are dotted, each by itself.
+    """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.0, 4.2), layout="constrained")
         left, right = figure.subplots(1, 2, sharex=True)
         colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(result.epsilons)))
+        counts = result.lanes.status == LaneStatus.OK
         epochs = np.arange(1, result.history["train_loss"].shape[2] + 1)
         for e, epsilon in enumerate(result.epsilons):
             label = format_epsilon(epsilon)
             for axes, name in ((left, "train_loss"), (right, "test_loss")):
-                curves = result.history[name][e]
-                axes.plot(epochs, curves.mean(axis=0), color=colours[e], label=label)
-            chosen = result.lanes.selected_epoch[e]
-            heights = result.lanes.test_loss[e]
+                curves, sound = result.history[name][e], counts[e]
+                means = curves[sound].mean(axis=0) if sound.any() else np.full(len(epochs), np.nan)
+                axes.plot(epochs, means, color=colours[e], label=label)
+                if not sound.all():
+                    axes.plot(epochs, curves[~sound].T, ":", color=colours[e], linewidth=1)
+            chosen = result.lanes.selected_epoch[e][counts[e]]
+            heights = result.lanes.test_loss[e][counts[e]]
             right.plot(
                 chosen, heights, "o", color=colours[e], markersize=4, markeredgecolor="white"
             )
@@ -95,7 +97,8 @@ def draw_learning_curves(result: SweepResult) -> Figure:
             axes.set_xlabel("epoch")
             axes.set_ylim(bottom=0)
             axes.margins(x=0.02)
-        left.set_ylabel("loss (mean over seeds)")
+        dotted = "" if counts.all() else "; failed lanes dotted"
+        left.set_ylabel(f"loss (mean over seeds{dotted})")
         handles, labels = left.get_legend_handles_labels()
         columns = 1 if len(labels) <= 14 else 2
         figure.legend(handles, labels, title="ε", loc="outside right center", ncols=columns)
@@ -124,6 +127,20 @@ def _draw_curve(
     number = counts.sum(axis=1)
     means = np.where(number > 0, np.nansum(losses, axis=1) / np.maximum(number, 1), np.nan)
     axes.plot(epsilons, means, color=colour, marker=marker, markersize=4, label=label)
+
+
+def _mark_failed(axes: Axes, epsilons: np.ndarray, counts: np.ndarray) -> None:
+    """Mark attack strengths with failed lanes at the upper edge, where no loss can be drawn."""
+    failed = epsilons[~counts.all(axis=1)]
+    if failed.size:
+        axes.plot(
+            failed,
+            np.full(len(failed), 0.98),
+            "x",
+            color="#777777",
+            transform=axes.get_xaxis_transform(),
+            label="lanes that diverged or collapsed here",
+        )
 
 
 def _draw_star(axes: Axes, result: SweepResult, scale: float) -> None:
