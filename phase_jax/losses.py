@@ -79,7 +79,7 @@ def build_objective(objective: str | Objective | ExampleLoss) -> Objective:
     if callable(objective):
         name = getattr(objective, "__name__", type(objective).__name__)
         return Objective(name, objective, objective)
-    if objective not in _OBJECTIVES:
+    if not isinstance(objective, str) or objective not in _OBJECTIVES:
         raise InputError(
             f"objective: {objective!r} is not known; allowed: {', '.join(_OBJECTIVES)}, "
             "an Objective, or a function (logits, labels) -> loss of each example"

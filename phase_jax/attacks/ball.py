@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 NORMS = ("linf", "l2")
 TINY = 1e-30
+# Squares and reciprocals of numbers between these stay clear of overflow and of subnormal numbers.
+SMALLEST_SCALE, LARGEST_SCALE = 1e-37, 1e37
 
 
 def project(
@@ -31,6 +33,13 @@ def project(
         return jnp.clip(delta, -epsilon, epsilon)
     length = measure_l2(delta)
     return jnp.where(length > epsilon, delta * (epsilon / jnp.maximum(length, TINY)), delta)
+
+
+def align_with_images(
+    values: Float[Array, "..."] | float, x: Float[Array, "B ..."]
+) -> Float[Array, "..."]:
+    """Give a scalar, or one value an image [B], the axes that broadcast it against images."""
+    return jnp.reshape(jnp.asarray(values, x.dtype), (-1,) + (1,) * (x.ndim - 1))
 
 
 def draw_in_ball(
@@ -61,13 +70,13 @@ def clamp_to_box(
 
 
 def measure_linf(values: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
-    """Shorten perturbations so that x + delta stays inside the bounds."""
+    """Measure the largest absolute value of each example."""
     return jnp.max(jnp.abs(values), axis=tuple(range(1, values.ndim)), keepdims=True)
 
 
 def measure_l2(values: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
-    """Euclidean norm of each example, free of overflow and underflow."""
+    """Measure the Euclidean norm of each example without overflow or underflow."""
     size = measure_linf(values)
-    scale = jnp.where(size > 0, size, 1.0)
+    scale = jnp.clip(size, SMALLEST_SCALE, LARGEST_SCALE)
     squares = jnp.sum((values / scale) ** 2, axis=tuple(range(1, values.ndim)), keepdims=True)
-    return jnp.where(size > 0, scale * jnp.sqrt(squares), 0.0)
+    return scale * jnp.sqrt(squares)

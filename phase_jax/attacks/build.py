@@ -55,10 +55,13 @@ def make_attack(
       `attack(loss_fn, x, key, epsilon=...)`.
 
     Raises:
-      InputError: The name is not known.
+      InputError: The name or the step rule is not known.
     """
     if name not in ("pgd", "fgm", "gaussian"):
         raise InputError(f"attack: {name!r} is not known; allowed: pgd, fgm, gaussian")
+
+    if step_rule not in ("relative", "absolute"):
+        raise InputError(f"step_rule: {step_rule!r} is not known; allowed: relative, absolute")
 
     def attack(
         loss_fn: LossFn,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from phase_jax.attacks.ball import (
     NORMS,
     TINY,
+    align_with_images,
     clamp_to_box,
     draw_in_ball,
     measure_l2,
@@ -52,7 +53,7 @@ def pgd(
       x: Images inside `bounds`.
       key: Random key; may be None when nothing is random.
       epsilon: Radius of the ball in `norm`, in the unit of the pixels; traced; scalar or [B].
-      step_size: Length of a step, same unit; by default 2.5 * epsilon / num_steps.
+      step_size: Length of a step, same unit, scalar or [B]; by default 2.5 * epsilon / num_steps.
       num_steps: Gradient steps (static).
       norm: `linf` or `l2` (static).
       bounds: Smallest and largest allowed pixel value.
@@ -70,8 +71,8 @@ def pgd(
       arXiv:1706.06083; Rice, Wong and Kolter, 2020, arXiv:2002.11569 (start and order of clamps).
     """
     _check_arguments(x, key, norm, num_steps, random_start, num_restarts)
-    radius = jnp.reshape(jnp.asarray(epsilon, x.dtype), (-1,) + (1,) * (x.ndim - 1))
-    length = 2.5 * radius / num_steps if step_size is None else jnp.asarray(step_size, x.dtype)
+    radius = align_with_images(epsilon, x)
+    length = 2.5 * radius / num_steps if step_size is None else align_with_images(step_size, x)
     grad_fn = jax.grad(lambda images: jnp.sum(loss_fn(images)))
 
     def ascend(start: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
@@ -168,7 +169,7 @@ def gaussian(
     """
     del loss_fn
     _check_arguments(x, key, norm, 1, True, 1)
-    radius = jnp.reshape(jnp.asarray(epsilon, x.dtype), (-1,) + (1,) * (x.ndim - 1))
+    radius = align_with_images(epsilon, x)
     noise = jax.random.normal(key, x.shape, x.dtype)
     size = measure_linf(noise) if norm == "linf" else measure_l2(noise)
     delta = project(radius * noise / jnp.maximum(size, TINY), radius, norm)
