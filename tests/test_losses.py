@@ -147,10 +147,7 @@ def test_objective_is_returned_as_it_is():
         None,
         3,
         ("vanilla", margin_loss),
-        pytest.param(
-            ["vanilla"],
-            marks=pytest.mark.xfail(reason="TypeError: what cannot be hashed is looked up"),
-        ),
+        ["vanilla"],
     ],
 )
 def test_wrong_objective_is_named_in_one_line(wrong):

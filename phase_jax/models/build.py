@@ -55,6 +55,10 @@ def build_model(
     Raises:
       InputError: Unknown name or option, or images that the network cannot take.
     """
+    for option, value in options.items():
+        numbers = value if isinstance(value, (tuple, list)) else (value,)
+        if option != "conv_form" and not all(isinstance(n, int) and n >= 1 for n in numbers):
+            raise InputError(f"{option}: {value!r} is not allowed; allowed: whole numbers from 1")
     if name == "mlp":
         _check_options(name, options, ("widths",))
         widths = tuple(options.get("widths", (128, 128)))
