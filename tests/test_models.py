@@ -397,3 +397,23 @@ def test_smallest_images_allowed_reach_the_logits(name, conv_form):
     assert all(leaf.size for leaf in jax.tree.leaves(params))
     logits, _ = model.apply(params, {}, draw_images((2, *shape)), train=False)
     assert np.std(logits, axis=0).min() > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "named"),
+    [
+        ("mlp", {"widths": (0,)}, "widths"),
+        ("mlp", {"widths": ("a",)}, "widths"),
+        ("mnist_cnn", {"hidden": 0}, "hidden"),
+        ("mnist_cnn_small", {"hidden": -1}, "hidden"),
+        ("mnist_cnn_small", {"hidden": 1.5}, "hidden"),
+    ],
+)
+def test_sizes_below_one_are_named_in_one_line(name, options, named):
+    with pytest.raises(InputError, match=rf"\A{named}: [^\n]*allowed[^\n]*\Z"):
+        build_model(name, num_classes=10, input_shape=(28, 28, 1), **options)
+
+
+def test_one_width_needs_no_tuple():
+    model = build_model("mlp", num_classes=10, input_shape=(4, 4, 1), widths=16)
+    assert model.name == "mlp(16)"

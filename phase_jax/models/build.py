@@ -55,13 +55,10 @@ def build_model(
     Raises:
       InputError: Unknown name or option, or images that the network cannot take.
     """
-    for option, value in options.items():
-        numbers = value if isinstance(value, (tuple, list)) else (value,)
-        if option != "conv_form" and not all(isinstance(n, int) and n >= 1 for n in numbers):
-            raise InputError(f"{option}: {value!r} is not allowed; allowed: whole numbers from 1")
     if name == "mlp":
         _check_options(name, options, ("widths",))
-        widths = tuple(options.get("widths", (128, 128)))
+        widths = options.get("widths", (64, 64))
+        widths = tuple(widths) if isinstance(widths, (tuple, list)) else (widths,)
         module = networks.MLP(widths, num_classes)
         return wrap_linen(module, input_shape, name=f"mlp({','.join(map(str, widths))})")
     modules = {"mnist_cnn": networks.MnistCNN, "mnist_cnn_small": networks.MnistCNNSmall}
@@ -146,8 +143,11 @@ def fingerprint_parameters(params: Any) -> dict[str, Any]:
 
 
 def _check_options(name: str, options: dict[str, Any], allowed: tuple[str, ...]) -> None:
-    for option in options:
+    for option, value in options.items():
         if option not in allowed:
             raise InputError(
                 f"model option: {option!r} is not known for {name}; allowed: {', '.join(allowed)}"
             )
+        sizes = value if isinstance(value, (tuple, list)) else (value,)
+        if option != "conv_form" and not all(isinstance(n, int) and n >= 1 for n in sizes):
+            raise InputError(f"{option}: {value!r} is not allowed; allowed: whole numbers from 1")
