@@ -61,6 +61,7 @@ class ProgressDisplay:
 
 def print_summary(console: Console, result: SweepResult, out: pathlib.Path) -> None:
     """Print the table of attack strengths, cautions, the verdict and where the files are."""
+    plain = not console.is_terminal  # one line stays one line in a file
     lanes, epsilons = result.lanes, result.epsilons
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("ε", "train loss", "test loss", "test acc.", "clean acc.", "epoch", "lanes"):
@@ -81,17 +82,17 @@ def print_summary(console: Console, result: SweepResult, out: pathlib.Path) -> N
         f"threshold (clean test loss of the clean model) {result.threshold:.4f}; "
         f"{_describe_other(result)}",
         highlight=False,
-        soft_wrap=True,
+        soft_wrap=plain,
     )
     for caution in describe_cautions(result):
-        console.print(f"caution: {caution}", style="yellow", highlight=False, soft_wrap=True)
-    console.print(describe_outcome(result), style="bold", highlight=False, soft_wrap=True)
+        console.print(f"caution: {caution}", style="yellow", highlight=False, soft_wrap=plain)
+    console.print(describe_outcome(result), style="bold", highlight=False, soft_wrap=plain)
     seconds = result.seconds
     console.print(
         f"{seconds['total']:.0f} s, of which compiling {seconds['compile']:.0f} s; "
         f"results in {out}",
         highlight=False,
-        soft_wrap=True,
+        soft_wrap=plain,
     )
 
 
@@ -134,6 +135,7 @@ def _progress_table(progress: SweepProgress) -> Table:
         f"{progress.examples_per_second:,.0f} examples/s   "
         f"{format_seconds(progress.seconds_left)} left"
     )
+    table.add_row("        ε  train loss, mean over seeds")
     highest = max(float(np.nanmax(progress.train_losses, initial=0.0)), 1e-9)
     for epsilon, loss in zip(progress.epsilons, progress.train_losses, strict=True):
         bar = "" if not math.isfinite(loss) else "█" * round(30 * loss / highest)
