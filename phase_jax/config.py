@@ -129,6 +129,10 @@ class EvaluationConfig:
     )
     batch_size: int = option(500, "images evaluated at once", flag="eval-batch-size")
 
+    def step_length(self) -> float:
+        """Step length in the unit named by `step_rule`."""
+        return 2.5 / self.num_steps if self.step_size is None else self.step_size
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:

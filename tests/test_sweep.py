@@ -107,6 +107,7 @@ def test_every_automatic_choice_is_filled_in(result):
     assert lanes.epochs_per_chunk == 1
     assert result.config.epsilon_grid == tuple(result.epsilons)
     assert result.config.attack.step_size == pytest.approx(2.5 / 3)
+    assert result.config.evaluation.step_size == pytest.approx(2.5 / 3)
     assert result.config.data.num_train == 150
 
 

@@ -121,6 +121,9 @@ def resolve_config(
         ),
         model=dataclasses.replace(config.model, conv_form=form),
         attack=dataclasses.replace(config.attack, step_size=config.attack.step_length()),
+        evaluation=dataclasses.replace(
+            config.evaluation, step_size=config.evaluation.step_length()
+        ),
     )
     return config, params_shape
 

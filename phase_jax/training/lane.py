@@ -197,12 +197,11 @@ def _make_epoch(config: SweepConfig, step: Callable[..., Any], evaluate: Callabl
 def make_evaluation_attack(config: SweepConfig):
     """Make the PGD attack that every lane is evaluated with."""
     evaluation = config.evaluation
-    length = evaluation.step_size
     return make_attack(
         "pgd",
         norm=config.attack.norm,
         num_steps=evaluation.num_steps,
-        step_length=2.5 / evaluation.num_steps if length is None else length,
+        step_length=evaluation.step_length(),
         step_rule=evaluation.step_rule,
         random_start=evaluation.random_start,
         num_restarts=evaluation.num_restarts,
