@@ -184,7 +184,7 @@ def test_lane_among_others_equals_the_lane_alone_at_equal_width(network):
 CNN_KERNELS = (9 * 1 * 32 + 32) + (9 * 32 * 64 + 64)  # then 28 - 2 - 2 = 24, pooled 12
 SMALL_KERNELS = (16 * 1 * 16 + 16) + (16 * 16 * 32 + 32)  # then 28 / 2 / 2 = 7
 COUNTS = [
-    ("mlp", {}, (784 * 128 + 128) + (128 * 128 + 128) + (128 * 10 + 10)),
+    ("mlp", {}, (784 * 64 + 64) + (64 * 64 + 64) + (64 * 10 + 10)),
     ("mlp", {"widths": (16,)}, (784 * 16 + 16) + (16 * 10 + 10)),
     ("mlp", {"widths": ()}, 784 * 10 + 10),
     ("mnist_cnn", {}, CNN_KERNELS + (12 * 12 * 64 * 128 + 128) + (128 * 10 + 10)),
