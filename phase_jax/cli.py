@@ -152,7 +152,7 @@ def _run_sweep_command(arguments: list[str]) -> int:
 
     try:
         return run_and_report(config, out, use_cache=command.run.compilation_cache)
-    except (InputError, KeyboardInterrupt):
+    except (InputError, InterruptedRunError, KeyboardInterrupt):
         with contextlib.suppress(OSError):
             out.rmdir()  # nothing was written: leave no empty directory
         raise
@@ -160,17 +160,13 @@ def _run_sweep_command(arguments: list[str]) -> int:
 
 def _run_data_command(arguments: list[str]) -> int:
     """Prepare a data set."""
-    if arguments[:1] in (["-h"], ["--help"]) or not arguments:
+    if not arguments or {"-h", "--help"} & {*arguments}:
         arguments = ["prepare", "NAME", "--help"]
     if arguments[0] != "prepare":
         raise InputError(f"data: {arguments[0]!r} is not known; allowed: prepare NAME")
-    if len(arguments) < 2 or (
-        arguments[1].startswith("-") and arguments[1] not in ("-h", "--help")
-    ):
+    if len(arguments) < 2 or arguments[1].startswith("-"):
         raise InputError("data prepare: give the data set's NAME first, such as mnist")
-    name, rest = (arguments[1], arguments[2:])
-    if name in ("-h", "--help"):
-        rest = ["--help"]
+    _, name, *rest = arguments
     usage = "phase-jax data prepare NAME"
     command = _parse(PrepareCommand, rest, PrepareCommand(), usage, DATA_DESCRIPTION)
     from phase_jax.data import prepare_dataset
@@ -260,7 +256,7 @@ def _annotate(field: dataclasses.Field, owner: type) -> Any:
     import tyro
 
     hint = typing.get_type_hints(owner)[field.name]
-    readers = {"epsilon_grid": (parse_grid, _format_grid), "target_epsilon": (parse_number, str)}
+    readers = {"epsilon_grid": (parse_grid, _format_grid), "target_epsilon": (parse_number, repr)}
     if field.name in readers:
         read, show = readers[field.name]
         hint = Annotated[hint, _text_spec(read, show, f"--{field.metadata['flag']}")]
@@ -284,7 +280,7 @@ def _text_spec(read: Callable[[str, str], Any], show: Callable[[Any], str], flag
 
 
 def _format_grid(values: tuple[float, ...]) -> str:
-    return ",".join(f"{value:.12g}" for value in values)
+    return ",".join(map(repr, values))
 
 
 def _condense(text: str) -> str:

@@ -199,6 +199,23 @@ def test_a_run_from_a_config_file_with_flags_on_top(tmp_path, capsys):
     assert json.loads((out / "result.json").read_text())["config"]["seed"] == 4
 
 
+def test_defaults_of_a_config_file_reach_the_run_to_the_last_bit(tmp_path, monkeypatch):
+    from phase_jax.report import session
+
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from phase_jax.config import SweepConfig\n"
+        "config = SweepConfig(epsilon_grid=(1 / 3, 8 / 255), target_epsilon=2 / 3)\n"
+    )
+    heard = []
+    monkeypatch.setattr(
+        session, "run_and_report", lambda config, out, use_cache: heard.append(config) or 0
+    )
+    assert main(["sweep", str(path), "--seeds", "2", "--out", str(tmp_path / "run")]) == 0
+    assert heard[0].epsilon_grid == (1 / 3, 8 / 255)
+    assert heard[0].target_epsilon == 2 / 3
+
+
 def test_the_module_door_runs_in_a_directory_of_its_own(tmp_path):
     done = run_process("phase_jax.sweep", *QUICK, "--no-compilation-cache", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -5,20 +5,24 @@ from __future__ import annotations
 import dataclasses
 import errno
 import importlib.resources
+import io
 import json
 import math
 
+import jax
 import jsonschema
 import matplotlib.image
 import numpy as np
 import pytest
+from rich.console import Console
 
 from phase_jax import EpsilonStar, EpsilonStarEstimate, EpsilonStatus, LaneStatus, SweepConfig
 from phase_jax.report import build_document, write_result
-from phase_jax.report.console import format_seconds
+from phase_jax.report.console import ProgressDisplay, format_seconds
 from phase_jax.report.plots import draw_learning_curves, draw_loss_curve
+from phase_jax.report.session import enable_compilation_cache
 from phase_jax.report.wording import compare_target, describe_outcome, format_epsilon
-from phase_jax.sweep import LaneTable, SweepResult
+from phase_jax.sweep import LaneTable, SweepProgress, SweepResult
 from phase_jax.types import InterruptedRunError
 
 SCHEMA = json.loads(
@@ -149,6 +153,55 @@ def test_a_full_disk_is_one_line_and_leaves_no_result_that_looks_complete(tmp_pa
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run" / "result.json").exists()
     assert not list((tmp_path / "run").glob(".tmp-*"))
+
+
+def test_a_directory_that_became_unwritable_is_one_line(tmp_path):
+    (tmp_path / "run").write_text("a file where the directory should be")
+    with pytest.raises(InterruptedRunError, match="results are incomplete") as caught:
+        write_result(OUTCOMES["found"], tmp_path / "run")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_scratch_directory_that_cannot_be_made_is_one_line(tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", refuse)
+    with pytest.raises(InterruptedRunError, match="Read-only file system"):
+        write_result(OUTCOMES["found"], tmp_path / "run")
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_progress_is_live_in_a_terminal_and_plain_lines_elsewhere(is_terminal):
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=is_terminal, width=100)
+    progress = SweepProgress("train", 4, 3, 10, 1234.0, 75.0, np.array([0, 8 / 255]), np.ones(2))
+    with ProgressDisplay(console) as display:
+        display.show(progress._replace(phase="compile", epoch=0))
+        display.show(progress)
+    text = file.getvalue()
+    assert ("\x1b" in text) == is_terminal
+    for part in ("epoch 3/10", "1,234 examples/s", "1:15 left", "8/255"):
+        assert part in text
+    if not is_terminal:
+        assert text.count("\n") == 2
+
+
+def test_the_compilation_cache_goes_where_the_user_says(tmp_path, monkeypatch):
+    before = (
+        jax.config.jax_compilation_cache_dir,
+        jax.config.jax_persistent_cache_min_compile_time_secs,
+    )
+    try:
+        monkeypatch.setenv("PHASE_JAX_CACHE_DIR", str(tmp_path / "cache"))
+        assert enable_compilation_cache() == tmp_path / "cache"
+        assert jax.config.jax_compilation_cache_dir == str(tmp_path / "cache")
+        (tmp_path / "file").write_text("")
+        monkeypatch.setenv("PHASE_JAX_CACHE_DIR", str(tmp_path / "file" / "cache"))
+        assert enable_compilation_cache() is None
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before[0])
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", before[1])
 
 
 def test_the_same_figure_has_the_same_bytes(tmp_path):

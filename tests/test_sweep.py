@@ -24,6 +24,7 @@ from phase_jax import (
     solve_epsilon_star,
     write_result,
 )
+from phase_jax.config import validate_config
 from phase_jax.report import build_document
 from phase_jax.sweep import choose_lane_width
 
@@ -108,7 +109,7 @@ def test_every_automatic_choice_is_filled_in(result):
     assert result.config.epsilon_grid == tuple(result.epsilons)
     assert result.config.attack.step_size == pytest.approx(2.5 / 3)
     assert result.config.evaluation.step_size == pytest.approx(2.5 / 3)
-    assert result.config.data.num_train == 150
+    assert (result.config.data.num_train, result.config.data.num_test) == (150, 100)
 
 
 def test_chunks_of_epochs_do_not_change_the_result(result):
@@ -162,6 +163,9 @@ def test_validation_images_are_taken_out_of_training_and_never_from_the_test_set
     assert result.description["data"]["num_train"] == 130
     assert result.description["data"]["num_selection"] == 20
     assert result.example_losses.shape[2] == 100
+    again = run_sweep(result.config, data=small_digits())  # held out once, not once more
+    assert again.description == result.description
+    np.testing.assert_array_equal(again.history["test_loss"], result.history["test_loss"])
 
 
 class BatchNormNetwork(nn.Module):
@@ -186,6 +190,7 @@ def test_the_users_own_network_data_and_loss_are_used():
     statistics = result.model_state["batch_stats"]["BatchNorm_0"]["mean"]
     assert statistics.shape == (3, 2, 16)
     assert not np.allclose(statistics, 0)
+    assert validate_config(result.config) == result.config  # can be run again
 
 
 def test_fingerprints_name_the_data_and_the_parameter_tree(result):

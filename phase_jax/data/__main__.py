@@ -1,10 +1,6 @@
-"""Prepare a data set: `python -m phase_jax.data prepare NAME [--source DIR] [--data-dir DIR]`."""
+"""The door `python -m phase_jax.data`."""
 
-from __future__ import annotations
-
-import sys
-
-from phase_jax.cli import main
+from phase_jax.cli import main_and_exit
 
 if __name__ == "__main__":
-    sys.exit(main(["data", *sys.argv[1:]]))
+    main_and_exit("data")

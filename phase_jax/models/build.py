@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from phase_jax.config import CONV_FORMS
 from phase_jax.models import networks
 from phase_jax.types import InputError
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     import flax.linen as nn
 
 MIN_SIDES = {"mnist_cnn": 6, "mnist_cnn_small": 4}
-_CONV_FORMS = ("auto", "lax", "matmul")
 
 
 class Model(NamedTuple):
@@ -78,8 +78,8 @@ def build_model(
 
 def resolve_conv_form(form: str) -> str:
     """Choose the form of convolutions: `auto` becomes `matmul` on a CPU and `lax` elsewhere."""
-    if form not in _CONV_FORMS:
-        raise InputError(f"conv_form: {form!r} is not known; allowed: {', '.join(_CONV_FORMS)}")
+    if form not in CONV_FORMS:
+        raise InputError(f"conv_form: {form!r} is not known; allowed: {', '.join(CONV_FORMS)}")
     if form == "auto":
         return "matmul" if jax.default_backend() == "cpu" else "lax"
     return form

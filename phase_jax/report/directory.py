@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from phase_jax.types import InputError, InterruptedRunError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from phase_jax.config import SweepConfig
 
@@ -86,22 +86,36 @@ def write_atomically(path: pathlib.Path, write_fn: Callable[[pathlib.Path], None
     Raises:
       InterruptedRunError: The disk is full or the directory cannot be written to.
     """
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tmp-") as scratch:
+    with (
+        _explain_failures(path),
+        tempfile.TemporaryDirectory(dir=path.parent, prefix=".tmp-") as scratch,
+    ):
         draft = pathlib.Path(scratch) / path.name
-        try:
-            write_fn(draft)
-            if path.is_dir():
-                shutil.rmtree(path)
-            os.replace(draft, path)
-        except OSError as error:
-            raise InterruptedRunError(
-                f"cannot write {str(path)!r}: {error.strerror or error}; results are incomplete"
-            ) from None
+        write_fn(draft)
+        if path.is_dir():
+            shutil.rmtree(path)
+        os.replace(draft, path)
 
 
-def clear_leftovers(path: pathlib.Path) -> None:
-    """Remove what an earlier, replaced or killed run left: its files and temporary names."""
-    for entry in path.iterdir():
-        if entry.name in RUN_FILES or entry.name.startswith(".tmp-"):
-            with contextlib.suppress(FileNotFoundError):
+def open_directory(path: pathlib.Path) -> None:
+    """Make a directory, or remove what an earlier or killed run left in it.
+
+    Raises:
+      InterruptedRunError: It cannot be made or written to.
+    """
+    with _explain_failures(path):
+        path.mkdir(parents=True, exist_ok=True)
+        for entry in path.iterdir():
+            if entry.name in RUN_FILES or entry.name.startswith(".tmp-"):
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+@contextlib.contextmanager
+def _explain_failures(path: pathlib.Path) -> Iterator[None]:
+    """Turn a failure to write (no permission, a full disk) into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise InterruptedRunError(
+            f"cannot write {str(path)!r}: {error.strerror or error}; results are incomplete"
+        ) from None

@@ -30,7 +30,7 @@ WHY_NO_VALUE = {
         "epsilon* cannot be solved: fewer than two attack strengths have a finite train loss"
     ),
     EpsilonStatus.NONFINITE: (
-        "epsilon* cannot be solved: clean training did not end with a finite loss"
+        "epsilon* cannot be solved: clean training diverged or collapsed in every seed"
     ),
 }
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from phase_jax.report.directory import RESULT_FILE, clear_leftovers, write_atomically
+from phase_jax.report.directory import RESULT_FILE, open_directory, write_atomically
 from phase_jax.report.document import build_document
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ def write_result(result: SweepResult, out: str | os.PathLike) -> pathlib.Path:
     from phase_jax.report.plots import draw_learning_curves, draw_loss_curve, save_figure
 
     out = pathlib.Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    clear_leftovers(out)
+    open_directory(out)
     document = build_document(result)
     axes = {"epsilons": result.epsilons, "seeds": result.seeds}
     history = {**axes, **result.history}

@@ -69,7 +69,7 @@ def run_sweep(
     train_set, selection = split_selection(config, dataset)
     objective = build_objective(config.training.objective if objective is None else objective)
     network = prepare_model(config, dataset, model)
-    config, params_shape = resolve_config(config, dataset, network, train_set)
+    config, params_shape = resolve_config(config, dataset, network)
     lane = make_lane_fns(
         config,
         network,

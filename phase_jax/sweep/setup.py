@@ -85,9 +85,23 @@ def prepare_model(config: SweepConfig, dataset: Dataset, model: Any) -> Model:
 
 
 def resolve_config(
-    config: SweepConfig, dataset: Dataset, network: Model, train_set: Dataset
+    config: SweepConfig, dataset: Dataset, network: Model
 ) -> tuple[SweepConfig, Any]:
-    """Fill in every automatic choice and check that the network fits the data."""
+    """Fill in every automatic choice and check that the network fits the data.
+
+    Running the resolved configuration on the same data gives the same result.
+
+    Args:
+      config: As the user gave it.
+      dataset: Loaded or the user's own, before validation images are held out.
+      network: The network.
+
+    Returns:
+      The resolved configuration and the shapes of one lane's parameters.
+
+    Raises:
+      InputError: The network's logits do not fit the classes.
+    """
     params_shape, state_shape = jax.eval_shape(network.init, jax.random.key(0))
     image = jax.ShapeDtypeStruct((2, *dataset.input_shape), jnp.float32)
     logits, _ = jax.eval_shape(
@@ -117,7 +131,9 @@ def resolve_config(
         epsilon_grid=config.epsilons,
         lanes=lanes,
         data=dataclasses.replace(
-            config.data, name=dataset.name, num_train=len(train_set.train_labels)
+            config.data,
+            num_train=len(dataset.train_labels),
+            num_test=len(dataset.test_labels),
         ),
         model=dataclasses.replace(config.model, conv_form=form),
         attack=dataclasses.replace(config.attack, step_size=config.attack.step_length()),

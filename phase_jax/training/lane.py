@@ -125,6 +125,9 @@ def make_lane_fns(
         pixel_scale=pixel_scale,
     )
 
+    # The state of the optimiser does not depend on the length of an epoch, which data decide.
+    initial_optimizer = build_optimizer(config.training, steps_per_epoch=1)
+
     def init(key: PRNGKeyArray) -> LaneState:
         params, model_state = model.init(jax.random.fold_in(key, 0))
         return LaneState(
@@ -132,7 +135,7 @@ def make_lane_fns(
             epoch=jnp.zeros((), jnp.int32),
             params=params,
             model_state=model_state,
-            optimizer_state=build_optimizer(config.training, steps_per_epoch=1).init(params),
+            optimizer_state=initial_optimizer.init(params),
             selected_params=params,
             selected_model_state=model_state,
             selected_epoch=jnp.zeros((), jnp.int32),
