@@ -1,18 +1,17 @@
-"""The contract of every network, both forms of convolution, and wrapped Flax modules."""
+"""The contract of every network, and both forms of convolution."""
 
 from __future__ import annotations
 
 import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from phase_jax.losses import cross_entropy
-from phase_jax.models import build_model, fingerprint_parameters, wrap_linen
+from phase_jax.models import build_model, fingerprint_parameters
 from phase_jax.models.build import MIN_SIDES, resolve_conv_form
 from phase_jax.models.convolution import convolve
 from phase_jax.sweep import map_lanes
@@ -253,98 +252,6 @@ def test_network_of_products_equals_the_one_of_xla(name, input_shape):
 def test_automatic_form_depends_on_the_machine():
     expected = "matmul" if jax.default_backend() == "cpu" else "lax"
     assert resolve_conv_form("auto") == expected
-
-
-# Wrapped Flax modules.
-
-
-class Normalised(nn.Module):
-    """BatchNorm and a linear layer."""
-
-    @nn.compact
-    def __call__(self, x, *, train):
-        x = nn.BatchNorm(use_running_average=not train, momentum=0.75)(x)
-        return nn.Dense(3)(x)
-
-
-class Dropped(nn.Module):
-    """Dropout and a linear layer."""
-
-    @nn.compact
-    def __call__(self, x, *, train):
-        return nn.Dense(3)(nn.Dropout(0.5, deterministic=not train)(x))
-
-
-class Plain(nn.Module):
-    """A linear layer that does not ask whether it is trained."""
-
-    @nn.compact
-    def __call__(self, x):
-        return nn.Dense(3)(x)
-
-
-FEATURES = draw_images((50, 6), seed=1)
-
-
-def test_statistics_of_batch_norm_are_updated_in_training_only():
-    model = wrap_linen(Normalised(), (6,))
-    params, state = model.init(KEY)
-    _, kept = model.apply(params, state, FEATURES, train=False)
-    jax.tree.map(np.testing.assert_array_equal, kept, state)
-    _, updated = model.apply(params, state, FEATURES, train=True)
-    assert set(updated) == {"batch_stats"}
-    statistics = updated["batch_stats"]["BatchNorm_0"]
-    mean, variance = 0.25 * FEATURES.mean(axis=0), 0.75 + 0.25 * FEATURES.var(axis=0)
-    np.testing.assert_allclose(statistics["mean"], mean, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(statistics["var"], variance, rtol=1e-5, atol=1e-6)
-
-
-def test_batch_norm_uses_the_batch_in_training_and_the_state_otherwise():
-    model = wrap_linen(Normalised(), (6,))
-    params, state = model.init(KEY)
-    kernel, bias = params["Dense_0"]["kernel"], params["Dense_0"]["bias"]
-    logits, _ = model.apply(params, state, FEATURES, train=False)
-    expected = FEATURES / np.sqrt(1 + 1e-5) @ kernel + bias
-    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
-    logits, updated = model.apply(params, state, FEATURES, train=True)
-    normalised = (FEATURES - FEATURES.mean(axis=0)) / np.sqrt(FEATURES.var(axis=0) + 1e-5)
-    np.testing.assert_allclose(logits, normalised @ kernel + bias, rtol=1e-4, atol=1e-5)
-    later, _ = model.apply(params, updated, FEATURES, train=False)
-    assert not np.array_equal(later, logits)
-
-
-def test_key_matters_to_dropout_in_training_only():
-    model = wrap_linen(Dropped(), (6,))
-    params, state = model.init(KEY)
-    assert state == {}
-
-    def run(train, seed):
-        key = jax.random.key(seed)
-        logits, kept = model.apply(params, state, FEATURES, train=train, key=key)
-        assert kept == {}
-        return np.asarray(logits)
-
-    np.testing.assert_array_equal(run(False, 0), run(False, 1))
-    np.testing.assert_array_equal(run(False, 0), model.apply(params, {}, FEATURES, train=False)[0])
-    np.testing.assert_array_equal(run(True, 0), run(True, 0))
-    assert not np.array_equal(run(True, 0), run(True, 1))
-    assert not np.array_equal(run(True, 0), run(False, 0))
-
-
-def test_module_without_a_train_argument_can_be_wrapped():
-    model = wrap_linen(Plain(), (6,))
-    params, state = model.init(KEY)
-    assert state == {}
-    layer = params["Dense_0"]
-    for train in (False, True):
-        logits, _ = model.apply(params, state, FEATURES, train=train, key=KEY)
-        expected = FEATURES @ layer["kernel"] + layer["bias"]
-        np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
-
-
-def test_wrapped_module_is_called_after_its_class_unless_named():
-    assert wrap_linen(Plain(), (6,)).name == "Plain"
-    assert wrap_linen(Plain(), (6,), name="mine").name == "mine"
 
 
 # Fingerprints.
