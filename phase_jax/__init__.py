@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from phase_jax.data import load_dataset
     from phase_jax.losses import Objective, cross_entropy
     from phase_jax.models import Model, build_model
+    from phase_jax.monte_carlo import MonteCarloResult, run_monte_carlo
     from phase_jax.report import write_result
     from phase_jax.solver import estimate_epsilon_star, solve_epsilon_star
     from phase_jax.sweep import SweepResult, run_sweep
@@ -37,6 +38,7 @@ _MODULES = {
     "InputError": "types",
     "LaneStatus": "types",
     "Model": "models",
+    "MonteCarloResult": "monte_carlo",
     "Objective": "losses",
     "SweepConfig": "config",
     "SweepResult": "sweep",
@@ -48,6 +50,7 @@ _MODULES = {
     "load_dataset": "data",
     "make_train": "training",
     "pgd": "attacks",
+    "run_monte_carlo": "monte_carlo",
     "run_sweep": "sweep",
     "solve_epsilon_star": "solver",
     "write_result": "report",
@@ -61,6 +64,7 @@ __all__ = [
     "InputError",
     "LaneStatus",
     "Model",
+    "MonteCarloResult",
     "Objective",
     "SweepConfig",
     "SweepResult",
@@ -72,6 +76,7 @@ __all__ = [
     "load_dataset",
     "make_train",
     "pgd",
+    "run_monte_carlo",
     "run_sweep",
     "solve_epsilon_star",
     "write_result",
