@@ -1,4 +1,4 @@
-"""What made a result: versions, device, source revision."""
+"""Where a run happens: versions, device, source revision, and the cache of compiled programs."""
 
 from __future__ import annotations
 
@@ -41,6 +41,23 @@ def describe_environment() -> dict[str, Any]:
         },
         "revision": _read_revision(),
     }
+
+
+def enable_compilation_cache() -> pathlib.Path | None:
+    """Keep compiled programs in $PHASE_JAX_CACHE_DIR or the user's cache directory.
+
+    Returns:
+      The directory, or None when it cannot be made; a run then compiles afresh.
+    """
+    home = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+    path = pathlib.Path(os.environ.get("PHASE_JAX_CACHE_DIR") or home / "phase_jax" / "xla")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(path))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    return path
 
 
 def _read_revision() -> str | None:

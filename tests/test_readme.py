@@ -24,7 +24,7 @@ RESULTS = sorted((ROOT / "results").glob("*/result.json"))
 
 
 def test_the_readme_has_examples():
-    assert len(EXAMPLES) == 2
+    assert len(EXAMPLES) == 3
 
 
 @pytest.mark.parametrize("place", range(len(EXAMPLES)))
@@ -44,7 +44,12 @@ def test_the_examples_run(place, tmp_path, monkeypatch, capsys):
         "loss_fn": lambda x: cross_entropy(x.reshape(len(x), -1) @ weights, jnp.asarray(labels)),
     }
     exec(EXAMPLES[place], names)
-    if "result" in names:
+    if "replicate" in names:
+        assert len([line for line in EXAMPLES[place].splitlines() if line]) <= 15
+        star, undefined = (names["result"].summary[name] for name in ("epsilon_star", "undefined"))
+        assert star.num_finite == 500 * (1 - undefined.mean)
+        assert 0.05 < star.mean < 0.3
+    elif "result" in names:
         assert (tmp_path / "runs" / "mine" / "result.json").exists()
         assert capsys.readouterr().out
     else:

@@ -17,10 +17,10 @@ import pytest
 from rich.console import Console
 
 from phase_jax import EpsilonStar, EpsilonStarEstimate, EpsilonStatus, LaneStatus, SweepConfig
+from phase_jax.environment import enable_compilation_cache
 from phase_jax.report import build_document, write_result
 from phase_jax.report.console import ProgressDisplay, format_seconds
 from phase_jax.report.plots import draw_learning_curves, draw_loss_curve
-from phase_jax.report.session import enable_compilation_cache
 from phase_jax.report.wording import compare_target, describe_outcome, format_epsilon
 from phase_jax.sweep import LaneTable, SweepProgress, SweepResult
 from phase_jax.types import InterruptedRunError

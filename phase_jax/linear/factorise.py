@@ -60,3 +60,10 @@ def solve_upper_transposed(
 ) -> Float[Array, "D"]:
     """Solve R^T z = right for an upper triangle R."""
     return jax.scipy.linalg.solve_triangular(upper, right, trans="T")
+
+
+@_make_single_on_cpu
+def invert_upper(upper: Float[Array, "D D"]) -> Float[Array, "D D"]:
+    """Invert an upper triangle R."""
+    identity = jax.numpy.eye(upper.shape[0], dtype=upper.dtype)
+    return jax.scipy.linalg.solve_triangular(upper, identity)

@@ -13,13 +13,20 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from phase_jax.linear.factorise import orthonormalise, solve_upper, solve_upper_transposed
+from phase_jax.linear.factorise import (
+    factor_cholesky,
+    invert_upper,
+    orthonormalise,
+    solve_upper,
+    solve_upper_transposed,
+)
 from phase_jax.types import InputError
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, PRNGKeyArray
 
 NORMS = ("l2", "linf")
+TALL = 4  # ratio of sides from which a random design is so well conditioned that Cholesky does
 HIGHEST = jax.lax.Precision.HIGHEST  # accelerators otherwise round the inputs of a float32 product
 
 
@@ -192,15 +199,30 @@ def population_risk(
 
 def factor_design(
     x: Float[Array, "N D"],
-) -> tuple[Float[Array, "..."], Float[Array, "M M"]]:
+) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """Factor the taller of x and x^T as Q R, M = min(N, D).
 
+    A tall design is factored by Cholesky's method twice over, which is matrix products nearly
+    throughout (LAPACK's QR took 10 times as long at N = 1000, D = 20) and as orthogonal as QR up to
+    a condition number of 1e7 in float64, 1e3 in float32; a squarer one by Householder's QR.
+
     Returns:
-      Q [max(N, D), M] with orthonormal columns, and R.
+      Q [max(N, D), M] with orthonormal columns, and R [M, M].
     """
     tall = x if x.shape[1] <= x.shape[0] else x.T
-    q = orthonormalise(tall)
-    return q, jnp.triu(multiply(q.T, tall))
+    if tall.shape[0] < TALL * tall.shape[1]:
+        q = orthonormalise(tall)
+        return q, jnp.triu(multiply(q.T, tall))
+    first, first_r = _factor_tall(tall)
+    q, r = _factor_tall(first)
+    return q, multiply(r, first_r)
+
+
+def _factor_tall(tall: Float[Array, "N D"]) -> tuple[Float[Array, "N D"], Float[Array, "D D"]]:
+    """Factor as Q R by Cholesky's factorisation of the Gram matrix."""
+    r = factor_cholesky(multiply(tall.T, tall)).T
+    inverse = invert_upper(r)
+    return multiply(tall, inverse), r
 
 
 def solve_clean(x: Float[Array, "N D"], y: Float[Array, "N"]) -> Float[Array, "D"]:

@@ -41,7 +41,7 @@ class Iterate(NamedTuple):
 class System(NamedTuple):
     """A Newton system reduced to theta and t."""
 
-    solve_fn: Callable[[Array, Array], tuple[Array, Array]]
+    solve_fn: Callable[[Array, Array, Array], tuple[Array, Array]]
     p: Float[Array, "N"]
     m: Float[Array, "N"]
     k: Float[Array, "N"]
@@ -59,9 +59,11 @@ def reduce_system(
     solve_fn = factor(x, (p + m + 4 * p * m) * k, tangent.curvature)
     push = -epsilon * k * (p - m)
     q = multiply(push, x)
-    zeros = jnp.zeros_like(push), jnp.zeros_like(q)
+    nothing = jnp.zeros_like(push), jnp.zeros_like(q)
     solved, moved = solve_fn(
-        jnp.stack([push, zeros[0]], axis=1), jnp.stack([zeros[1], tangent.tie], axis=1)
+        jnp.stack([push, nothing[0]], axis=1),
+        jnp.stack([nothing[1], tangent.tie], axis=1),
+        jnp.stack([q, tangent.tie], axis=1),
     )
     corner = (
         epsilon**2 * ((p + m) * k).sum() - q @ solved[:, 0],
@@ -73,11 +75,11 @@ def reduce_system(
 
 def factor(
     x: Float[Array, "N D"], weights: Float[Array, "N"], curvature: Array
-) -> Callable[[Array, Array], tuple[Array, Array]]:
+) -> Callable[[Array, Array, Array], tuple[Array, Array]]:
     """Factor X^T diag(weights) X + curvature.
 
-    The returned function maps (push [N, M], side [D, M]) to d_theta, which solves the system for
-    the right-hand sides X^T push + side, and to d_residual = -X d_theta. A diagonal curvature with
+    The returned function maps (push [N, M], side [D, M], their sum X^T push + side) to d_theta,
+    which solves the system for that sum, and to d_residual = -X d_theta. A diagonal curvature with
     D >= N is worked in the space of the examples: there the huge weights of zero residuals and the
     tiny curvature of a sparse theta enter through their reciprocals, and ruin nothing.
     """
@@ -85,7 +87,8 @@ def factor(
         flat = x / curvature
         inner = factor_cholesky(multiply(flat, x.T) + jnp.diag(1 / weights))
 
-        def solve_dual(push: Array, side: Array) -> tuple[Array, Array]:
+        def solve_dual(push: Array, side: Array, right: Array) -> tuple[Array, Array]:
+            del right
             wanted, change = push / weights[:, None], jnp.zeros_like(push)
             for _ in range(1 + NUM_REFINEMENTS):
                 d_theta = (side + multiply(x.T, change)) / curvature[:, None]
@@ -99,9 +102,12 @@ def factor(
     matrix += jnp.diag(curvature) if curvature.ndim == 1 else curvature
     whole = factor_cholesky(matrix)
 
-    def solve_primal(push: Array, side: Array) -> tuple[Array, Array]:
-        d_theta = solve_cholesky(whole, multiply(x.T, push) + side)
-        return d_theta, -multiply(x, d_theta)
+    def solve_primal(push: Array, side: Array, right: Array) -> tuple[Array, Array]:
+        del push, side
+        d_theta = solve_cholesky(whole, right)
+        # Column by column: on a CPU a thin product costs several matrix-vector products.
+        columns = [multiply(x, d_theta[:, i]) for i in range(d_theta.shape[1])]
+        return d_theta, -jnp.stack(columns, axis=1)
 
     return solve_primal
 
@@ -131,7 +137,7 @@ def solve_step(
     # plus - minus - k (p - m) total, with what cancels in it taken out by hand; so below.
     push = k * ((1 + 2 * m) * plus - (1 + 2 * p) * minus + (p - m) * drift)
     d_theta, d_residual, d_t = solve_bordered(
-        system, tangent, push, side.theta, side.t - epsilon * (k @ total), side.bound
+        system, tangent, x, push, side.theta, side.t - epsilon * (k @ total), side.bound
     )
     d_above = k * (total - epsilon * d_t - (1 + 2 * m) * d_residual)
     d_below = k * (total - epsilon * d_t + (1 + 2 * p) * d_residual)
@@ -151,17 +157,24 @@ def solve_step(
 
 
 def solve_bordered(
-    system: System, tangent: Tangent, push: Array, side: Array, right_t: Array, right_bound: Array
+    system: System,
+    tangent: Tangent,
+    x: Array,
+    push: Array,
+    side: Array,
+    right_t: Array,
+    right_bound: Array,
 ) -> tuple[Array, Array, Array]:
     """Solve for the steps of theta, the residual and t."""
-    solved, moved = (columns[:, 0] for columns in system.solve_fn(push[:, None], side[:, None]))
+    right = multiply(push, x) + side
+    columns = system.solve_fn(push[:, None], side[:, None], right[:, None])
+    solved, moved = columns[0][:, 0], columns[1][:, 0]
     a, b, c = system.corner
     first = right_t - system.q @ solved
     second = right_bound + tangent.tie @ solved
     determinant = a * c + b * b
     d_t = (c * first + b * second) / determinant
     lift = (b * first - a * second) / determinant
-    ties = jnp.stack([-d_t, lift])
-    d_theta = solved + multiply(system.solved, ties)
-    d_residual = moved + multiply(system.moved, ties)
+    d_theta = solved - d_t * system.solved[:, 0] + lift * system.solved[:, 1]
+    d_residual = moved - d_t * system.moved[:, 0] + lift * system.moved[:, 1]
     return d_theta, d_residual, d_t

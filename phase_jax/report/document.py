@@ -54,7 +54,7 @@ def build_document(result: SweepResult) -> dict[str, Any]:
         **result.environment,
         "seconds": result.seconds,
     }
-    return _to_plain(document)
+    return convert_to_plain(document)
 
 
 def _describe_estimate(estimate: EpsilonStarEstimate, train_loss: str) -> dict[str, Any]:
@@ -86,20 +86,18 @@ def _list_lanes(result: SweepResult) -> list[dict[str, Any]]:
     ]
 
 
-def _to_plain(value: Any) -> Any:
-    """Turn arrays, enums and tuples into plain data; what is not finite becomes None."""
+def convert_to_plain(value: Any) -> Any:
+    """Turn arrays, enums and tuples into plain data for JSON; what is not finite becomes None."""
     if isinstance(value, enum.Enum):
         return value.name
     if isinstance(value, EpsilonStar):
-        return _to_plain(value._asdict())
+        return convert_to_plain(value._asdict())
     if isinstance(value, dict):
-        return {str(key): _to_plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return _to_plain(value.tolist())
+        return {str(key): convert_to_plain(item) for key, item in value.items()}
+    if hasattr(value, "__array__"):
+        return convert_to_plain(np.asarray(value).tolist())
     if isinstance(value, (list, tuple)):
-        return [_to_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return _to_plain(value.item())
+        return [convert_to_plain(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value

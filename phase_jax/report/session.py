@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import pathlib
 import sys
 from typing import TYPE_CHECKING
 
 import jax
 from rich.console import Console
 
+from phase_jax.environment import enable_compilation_cache
 from phase_jax.report.console import ProgressDisplay, print_summary
 from phase_jax.report.write import write_result
 from phase_jax.sweep import run_sweep
 from phase_jax.types import InterruptedRunError
 
 if TYPE_CHECKING:
+    import pathlib
+
     from phase_jax.config import SweepConfig
 
 
@@ -50,20 +51,3 @@ def run_and_report(config: SweepConfig, out: pathlib.Path, *, use_cache: bool = 
     write_result(result, out)
     print_summary(console, result, out)
     return 0
-
-
-def enable_compilation_cache() -> pathlib.Path | None:
-    """Keep compiled programs in $PHASE_JAX_CACHE_DIR or the user's cache directory.
-
-    Returns:
-      The directory, or None when it cannot be made; a run then compiles afresh.
-    """
-    home = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-    path = pathlib.Path(os.environ.get("PHASE_JAX_CACHE_DIR") or home / "phase_jax" / "xla")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    jax.config.update("jax_compilation_cache_dir", str(path))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    return path

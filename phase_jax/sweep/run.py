@@ -8,10 +8,10 @@ import jax
 
 from phase_jax.config import SweepConfig, validate_config
 from phase_jax.data import fingerprint_dataset
+from phase_jax.environment import describe_environment
 from phase_jax.losses import build_objective
 from phase_jax.models import fingerprint_parameters
 from phase_jax.sweep.assemble import assemble_result
-from phase_jax.sweep.environment import describe_environment
 from phase_jax.sweep.execute import (
     Clock,
     SweepProgress,
