@@ -24,8 +24,6 @@ class Listing(NamedTuple):
 
 LISTINGS = {
     "trajectory": Listing("Figure 2, left: paths of clean and adversarial training", (15, 15)),
-    "parameter-test": Listing("Figure 2, right: p-value of the adversarial parameter", (60, 120)),
-    "loss-test": Listing("Figure 3: p-value of the adversarial train loss", (60, 120)),
     "theorem1": Listing("Theorem 1: distance of the paths as n grows, in three regimes", (60, 600)),
     "theorem2": Listing("Theorem 2: rise of the train loss over the generalisation gap", (60, 600)),
     "moments": Listing("Lemmas 1 and 2: moments, printed and corrected", (60, 60)),
