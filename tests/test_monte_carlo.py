@@ -18,8 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from phase_jax.linear.factorise import factor_cholesky
 from phase_jax.monte_carlo import Summary, run_monte_carlo
-from phase_jax.monte_carlo.program import choose_width, trace_chunk
+from phase_jax.monte_carlo.program import ChunkProgram, choose_width, trace_chunk
 from phase_jax.monte_carlo.statistics import (
     absorb,
     hash_indices,
@@ -446,13 +447,46 @@ def test_compiles_once_and_moves_nothing_unasked():
         num_traces.append(1)
         return jax.random.normal(key)
 
-    with jax.transfer_guard("disallow"):
+    jax.config.update("jax_transfer_guard", "disallow")  # not the context: chunks have own threads
+    try:
         run_monte_carlo(draw, KEY, 1000, batch_size=10)
+    finally:
+        jax.config.update("jax_transfer_guard", "allow")
     assert len(num_traces) == 1
     run_monte_carlo(draw, KEY, 7)  # no more than the program whose memory is looked at
     assert len(num_traces) == 2
     run_monte_carlo(draw, KEY, 1000)
     assert len(num_traces) == 4
+
+
+@pytest.mark.parametrize("function", ["product", "one_by_one", "batched_lapack"])
+def test_chunks_at_the_same_time(monkeypatch, function):
+    """One chunk per core, unless the program hands batches to LAPACK, which can hang."""
+
+    def draw(key):
+        x = jax.random.normal(key, (5, 3))
+        square = x.T @ x + jnp.eye(3)
+        if function == "product":
+            return square.sum()
+        if function == "one_by_one":
+            return factor_cholesky(square).sum()
+        return jnp.linalg.cholesky(square).sum()
+
+    counts = []
+
+    def count_threads(program):
+        counts.append(counted(program))
+        return counts[-1]
+
+    counted = ChunkProgram.count_threads
+    monkeypatch.setattr(ChunkProgram, "count_threads", count_threads)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
+    with jax.enable_x64(True):  # what the caller has set for its thread holds for the chunks'
+        several = run_monte_carlo(draw, KEY, 64, batch_size=4, devices=jax.devices()[:1])
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
+        one = run_monte_carlo(draw, KEY, 64, batch_size=4, devices=jax.devices()[:1])
+    assert counts == [1 if function == "batched_lapack" else 3, 1]
+    assert_equal_results(several, one)
 
 
 def test_width_follows_memory():

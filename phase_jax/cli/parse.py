@@ -121,7 +121,7 @@ def _format_grid(values: tuple[float, ...]) -> str:
 def _condense(text: str) -> str:
     """Turn the parser's boxed message into one line: flag, value, what is allowed."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    text = join_lines(re.sub(r"[│╭╮╰╯─]", " ", text))
+    text = join_lines(re.sub(r"[│╭╮╰╯─]|-{3,}|^[|+]|[|+]$", " ", text, flags=re.MULTILINE))
     text = re.sub(r"(Argument helptext:|For full helptext,).*", "", text).strip()
     if unknown := re.match(r"Unrecognized options Unrecognized options: ([^,\s]+)", text):
         close = re.search(r"Perhaps you meant: (--[\w-]+)", text)

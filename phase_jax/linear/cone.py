@@ -86,10 +86,10 @@ class Cone(NamedTuple):
     """(theta, bound, loss, gap, sharp) -> bound variable, and whether it now equals the norm."""
 
 
-def limit_positive(value: Array, step: Array) -> Float[Array, ""]:
-    """Compute the largest step length at which every entry stays nonnegative."""
+def limit_positive(value: Array, step: Array) -> Array:
+    """Compute for every entry the largest step length at which it stays nonnegative."""
     shrinks = step < 0
-    return jnp.min(jnp.where(shrinks, -value / jnp.where(shrinks, step, -1.0), jnp.inf))
+    return jnp.where(shrinks, -value / jnp.where(shrinks, step, -1.0), jnp.inf)
 
 
 def _linearise_length(
@@ -142,38 +142,46 @@ def _linearise_second_order(
     is written as positive terms only, which never cancel near the boundary:
     (|d_theta|^2 - (u^T d_theta)^2 (1 - 1 / cosh) + cosh (d_t - tanh u^T d_theta)^2) / scale^2.
     """
-    primal, dual = _measure_inside(t, theta), _measure_inside(zeta, pull)
-    gamma = jnp.sqrt((1 + (t * zeta - theta @ pull) / (primal * dual)) / 2)
-    head = (t / primal + zeta / dual) / (2 * gamma)
-    tail = (theta / primal + pull / dual) / (2 * gamma)
-    scale = jnp.sqrt(primal / dual)
+    heads, tails = jnp.stack([t, zeta]), jnp.stack([theta, pull])
+    gap = t * zeta - theta @ pull
+    lengths = measure_length(tails)
+    inside = jnp.sqrt((heads - lengths) * (heads + lengths))
+    gamma = jnp.sqrt((1 + gap / (inside[0] * inside[1])) / 2)
+    head = (heads / inside).sum() / (2 * gamma)
+    tail = (tails[0] / inside[0] + tails[1] / inside[1]) / (2 * gamma)
+    scale = jnp.sqrt(inside[0] / inside[1])
+    scales = jnp.stack([1 / scale, scale])
     cosh = head**2 + tail @ tail  # and 1 - 1 / cosh = 2 |tail|^2 / cosh
     identity = jnp.eye(theta.size, dtype=theta.dtype)
-    point = _rotate(head, tail, zeta * scale, -pull * scale)
+    first, rest = _rotate(head, tail, heads[1:] * scale, -tails[1:] * scale)
+    point = first[0], rest[0]
 
     def make_side(target: Array, products: tuple[Array, Array]) -> Side:
         right = (
             weight * target - point[0] ** 2 - point[1] @ point[1] - products[0],
             -2 * point[0] * point[1] - products[1],
         )
-        first, rest = _rotate(head, -tail, *_divide(point, right))
+        first, rest = _divide(point, right)
+        first, rest = _rotate(head, -tail, first[None], rest[None])
         zero = jnp.zeros_like(t)
-        return Side(rest / scale, first / scale, zero, zero)
+        return Side(rest[0] / scale, first[0] / scale, zero, zero)
 
     def finish(side: Side, d_theta: Array, d_t: Array, d_zeta: Array, d_pull: Array) -> Move:
-        x = _rotate(head, -tail, d_t / scale, d_theta / scale)
-        z = _rotate(head, tail, d_zeta * scale, -d_pull * scale)
+        d_heads, d_tails = jnp.stack([d_t, d_zeta]), jnp.stack([d_theta, d_pull])
+        # W^-1 (d_t, d_theta), and W (d_zeta, -d_pull) but for the sign of its rest.
+        first, rest = _rotate(head, -tail, d_heads * scales, d_tails * scales[:, None])
 
         def gap_fn(length: Array) -> Array:
-            moved = theta + length * d_theta
-            return (t + length * d_t) * (zeta + length * d_zeta) - moved @ (pull + length * d_pull)
+            ends, moved = heads + length * d_heads, tails + length * d_tails
+            return ends[0] * ends[1] - moved[0] @ moved[1]
 
         return Move(
             bound=d_t,
-            products=(x[0] * z[0] + x[1] @ z[1], x[0] * z[1] + z[0] * x[1]),
-            limit=jnp.minimum(
-                _limit_inside(t, theta, d_t, d_theta), _limit_inside(zeta, pull, d_zeta, d_pull)
+            products=(
+                first[0] * first[1] - rest[0] @ rest[1],
+                first[1] * rest[0] - first[0] * rest[1],
             ),
+            limit=_limit_inside(heads, tails, lengths, d_heads, d_tails),
             gap_fn=gap_fn,
         )
 
@@ -181,23 +189,19 @@ def _linearise_second_order(
         curvature=(identity - tail[:, None] * tail[None, :] * (2 / cosh)) / scale**2,
         tie=tail * (2 * head / cosh),
         compliance=scale**2 / cosh,
-        gap=t * zeta - theta @ pull,
+        gap=gap,
         weight=jnp.asarray(weight, theta.dtype),
         make_side=make_side,
         finish=finish,
     )
 
 
-def _measure_inside(t: Array, theta: Array) -> Float[Array, ""]:
-    """Compute sqrt(t^2 - |theta|^2) without squaring the difference away."""
-    length = measure_length(theta)
-    return jnp.sqrt((t - length) * (t + length))
-
-
-def _rotate(head: Array, tail: Array, first: Array, rest: Array) -> tuple[Array, Array]:
-    """Apply the hyperbolic rotation [[head, tail^T], [tail, I + tail tail^T / (1 + head)]]."""
-    along = tail @ rest
-    return head * first + along, rest + tail * (first + along / (1 + head))
+def _rotate(
+    head: Float[Array, ""], tail: Float[Array, "D"], first: Float[Array, "..."], rest: Array
+) -> tuple[Float[Array, "..."], Float[Array, "... D"]]:
+    """Rotate points hyperbolically by [[head, tail^T], [tail, I + tail tail^T / (1 + head)]]."""
+    along = (rest * tail).sum(1)
+    return head * first + along, rest + (first + along / (1 + head))[:, None] * tail
 
 
 def _divide(point: tuple[Array, Array], right: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -208,12 +212,17 @@ def _divide(point: tuple[Array, Array], right: tuple[Array, Array]) -> tuple[Arr
     return first, (d - first * b) / a
 
 
-def _limit_inside(t: Array, theta: Array, d_t: Array, d_theta: Array) -> Float[Array, ""]:
-    """Compute the largest step length that keeps |theta| <= t: a root of a quadratic."""
-    length = measure_length(theta)
-    a = d_t**2 - d_theta @ d_theta
-    b = t * d_t - theta @ d_theta
-    c = (t - length) * (t + length)
+def _limit_inside(
+    heads: Float[Array, "..."],
+    tails: Float[Array, "... D"],
+    lengths: Float[Array, "..."],
+    d_heads: Float[Array, "..."],
+    d_tails: Float[Array, "... D"],
+) -> Float[Array, ""]:
+    """Compute the largest step length that keeps every |tail| <= head: roots of quadratics."""
+    a = d_heads**2 - (d_tails * d_tails).sum(1)
+    b = heads * d_heads - (tails * d_tails).sum(1)
+    c = (heads - lengths) * (heads + lengths)
     root = jnp.sqrt(jnp.maximum(b * b - a * c, 0.0))
     large = -(b + jnp.where(b >= 0, root, -root))
     roots = jnp.stack([large / jnp.where(a != 0, a, jnp.nan), c / large])
@@ -258,6 +267,7 @@ def _linearise_absolute(
         d_upper, d_lower = (d_zeta + d_pull) / 2, (d_zeta - d_pull) / 2
         primal = jnp.minimum(limit_positive(above, d_above), limit_positive(below, d_below))
         dual = jnp.minimum(limit_positive(upper, d_upper), limit_positive(lower, d_lower))
+        limit = jnp.minimum(primal, dual).min()
 
         def gap_fn(length: Array) -> Array:
             return (above + length * d_above) @ (upper + length * d_upper) + (
@@ -265,7 +275,7 @@ def _linearise_absolute(
             ) @ (lower + length * d_lower)
 
         products = (d_above * d_upper, d_below * d_lower)
-        return Move((d_above + d_below) / 2, products, jnp.minimum(primal, dual), gap_fn)
+        return Move((d_above + d_below) / 2, products, limit, gap_fn)
 
     return Tangent(
         curvature=4 * p * m * compliance,

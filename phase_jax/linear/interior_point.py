@@ -7,12 +7,12 @@ which is N / 2 times the adversarial train loss. Its dual is
 
     maximise w^T y - 1/2 |s|^2   subject to   |w_i| <= s_i,  |X^T w|_p <= epsilon sum_i s_i.
 
-Multipliers of v - r >= 0 and v + r >= 0 are `upper` and `lower`; s is their sum and w their
-difference, so a dual point comes with every iterate, and with it a certificate: the two values
-enclose the minimum. The start is the clean minimiser with its residual, which is strictly inside
-on both sides. Steps are Mehrotra's predictor and corrector. The norm's barrier weighs as much as
-all residuals' together, because its multiplier is a sum over examples: with equal weights its slack
-would drown in rounding long before theirs (float32 would not work at all).
+s is the sum of the multipliers of v - r >= 0 and v + r >= 0, and w their difference, so a dual
+point comes with every iterate, and with it a certificate: the two values enclose the minimum. The
+start is the clean minimiser with its residual, which is strictly inside on both sides. Steps are
+Mehrotra's predictor and corrector. The norm's barrier weighs as much as all residuals' together,
+because its multiplier is a sum over examples: with equal weights its slack would drown in rounding
+long before theirs (float32 would not work at all).
 
 With a threshold, epsilon moves along: see `advance_epsilon`.
 """
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int
 
     from phase_jax.linear.cone import Cone
-    from phase_jax.linear.problem import CleanFit
+    from phase_jax.linear.problem import CleanFit, Design
 
 MAX_ITERATIONS = 60
 MAX_STALLED = 5
@@ -56,7 +56,7 @@ class LoopState(NamedTuple):
 
 
 def run_interior_point(
-    x: Float[Array, "N D"],
+    design: Design,
     y: Float[Array, "N"],
     epsilon: Float[Array, ""],
     norm: str,
@@ -68,7 +68,7 @@ def run_interior_point(
     """Iterate until the certificate closes, or no longer does.
 
     Args:
-      x: Design.
+      design: Design.
       y: Responses with mean(y^2) = 1, the unit of losses and gaps here.
       epsilon: Attack radius, above 0 and below collapse (elsewhere the answer is known, and what
         comes back is of no use). With `threshold`: where to start, at most epsilon*.
@@ -87,13 +87,13 @@ def run_interior_point(
         return open_ & (state.num_iterations < MAX_ITERATIONS) & (state.num_stalled < MAX_STALLED)
 
     def advance(state: LoopState) -> LoopState:
-        iterate = step_interior(state.iterate, x, y, state.epsilon, state.sharp, norm)
+        iterate = step_interior(state.iterate, design, y, state.epsilon, state.sharp, norm)
         epsilon = state.epsilon
         if threshold is not None:
             iterate, epsilon = advance_epsilon(iterate, epsilon, threshold, norm, cone)
         return judge(state, iterate, epsilon, norm, cone)
 
-    first = open_state(start_inside(x, epsilon, clean, cone), epsilon, norm, clean.bound)
+    first = open_state(start_inside(design.x, epsilon, clean, cone), epsilon, norm, clean.bound)
     return jax.lax.while_loop(continues, advance, first)
 
 
@@ -136,7 +136,8 @@ def enclose(iterate: Iterate, epsilon: Array, norm: str) -> tuple[Array, Array]:
     w^T y = w^T r + (X^T w)^T theta; s is first made large enough.
     """
     loss = jnp.mean((jnp.abs(iterate.residual) + epsilon * measure_dual(iterate.theta, norm)) ** 2)
-    w, s = iterate.upper - iterate.lower, iterate.upper + iterate.lower
+    upper, lower = iterate.multipliers
+    w, s = upper - lower, upper + lower
     s = s * jnp.maximum(measure_attack(iterate.pull, norm) / (epsilon * s.sum()), 1.0)
     value = w @ iterate.residual + iterate.pull @ iterate.theta
     return loss, jnp.maximum(value, 0.0) ** 2 / (s.size * (s @ s))
@@ -149,12 +150,13 @@ def start_inside(x: Float[Array, "N D"], epsilon: Array, clean: CleanFit, cone: 
     bound = cone.enter(theta, START_SLACK * size)
     v = jnp.abs(residual) + START_SLACK * jnp.maximum(epsilon * size, 1e-3)
     s, w = v + epsilon * cone.size(bound), 0.99 * residual
-    return Iterate(theta, bound, v, (s + w) / 2, (s - w) / 2, residual, multiply(w, x))
+    multipliers = jnp.stack([s + w, s - w]) / 2
+    return Iterate(theta, bound, v, multipliers, residual, multiply(w, x))
 
 
 def step_interior(
     iterate: Iterate,
-    x: Float[Array, "N D"],
+    design: Design,
     y: Float[Array, "N"],
     epsilon: Array,
     sharp: Array,
@@ -162,31 +164,30 @@ def step_interior(
 ) -> Iterate:
     """Take one predictor-corrector step."""
     cone = CONES[norm]
-    above, below = iterate.v - iterate.residual, iterate.v + iterate.residual
+    slacks, multipliers = iterate.measure_slacks(), iterate.multipliers
     s = iterate.v + epsilon * cone.size(iterate.bound)
     tangent = cone.linearise(
         iterate.theta, iterate.bound, epsilon * s.sum(), iterate.pull, y.size, sharp
     )
-    p, m = iterate.upper / above, iterate.lower / below
-    system = reduce_system(x, p, m, epsilon, tangent)
-    drift = s - iterate.upper - iterate.lower
+    system = reduce_system(design, multipliers / slacks, epsilon, tangent)
+    drift = s - multipliers[0] - multipliers[1]
     weight = 2 * y.size + tangent.weight
-    mu = (above @ iterate.upper + below @ iterate.lower + tangent.gap) / weight
+    mu = (jnp.vdot(slacks, multipliers) + tangent.gap) / weight
     solve_fn = functools.partial(
-        solve_step, iterate, (above, below, drift), x, epsilon, system, tangent
+        solve_step, iterate, slacks, drift, design.x, epsilon, system, tangent
     )
     zero = jnp.zeros((), y.dtype)
-    _, limit, gap_fn, products = solve_fn(zero, (zero, zero, (zero, zero)))
+    _, limit, gap_fn, products = solve_fn(zero, (zero, (zero, zero)))
     reached = gap_fn(jnp.minimum(limit, 1.0)) / weight
     target = mu * jnp.clip(reached / mu, 0.0, 1.0) ** 3
     direction, limit, _, _ = solve_fn(target, products)
     length = jnp.minimum(KEEP_INSIDE * limit, 1.0)
-    theta, bound, v, upper, lower = (
-        value + length * step for value, step in zip(iterate[:5], direction, strict=True)
+    theta, bound, v, multipliers = (
+        value + length * step for value, step in zip(iterate[:4], direction, strict=True)
     )
-    moved = Iterate(
-        theta, bound, v, upper, lower, y - multiply(x, theta), multiply(upper - lower, x)
-    )
+    residual = y - multiply(design.x, theta)
+    pull = multiply(multipliers[0] - multipliers[1], design.x)
+    moved = Iterate(theta, bound, v, multipliers, residual, pull)
     return repair(moved, iterate, epsilon, sharp, cone, norm)
 
 
@@ -222,7 +223,7 @@ def advance_epsilon(
     """
     raised = jnp.fmax(epsilon, reach_threshold(iterate.theta, iterate.residual, threshold, norm))
     grown = (raised - epsilon) * cone.size(iterate.bound) / 2
-    moved = iterate._replace(upper=iterate.upper + grown, lower=iterate.lower + grown)
+    moved = iterate._replace(multipliers=iterate.multipliers + grown)
     return moved, raised
 
 

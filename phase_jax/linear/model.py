@@ -17,6 +17,7 @@ from phase_jax.linear.factorise import (
     factor_cholesky,
     invert_upper,
     orthonormalise,
+    solve_cholesky,
     solve_upper,
     solve_upper_transposed,
 )
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 NORMS = ("l2", "linf")
 TALL = 4  # ratio of sides from which a random design is so well conditioned that Cholesky does
+NUM_REFINEMENTS = 3
 HIGHEST = jax.lax.Precision.HIGHEST  # accelerators otherwise round the inputs of a float32 product
 
 
@@ -228,8 +230,8 @@ def _factor_tall(tall: Float[Array, "N D"]) -> tuple[Float[Array, "N D"], Float[
 def solve_clean(x: Float[Array, "N D"], y: Float[Array, "N"]) -> Float[Array, "D"]:
     """Solve clean training: least squares, and its minimum-l2-norm solution where D > N.
 
-    Gradient descent from zero converges to it. By QR, for data of full rank (Gaussian designs are,
-    almost surely); where the rank is deficient the result is not finite.
+    Gradient descent from zero converges to it. For data of full rank (Gaussian designs are, almost
+    surely); where the rank is deficient the result means nothing and may not be finite.
 
     Args:
       x: Design.
@@ -238,14 +240,30 @@ def solve_clean(x: Float[Array, "N D"], y: Float[Array, "N"]) -> Float[Array, "D
     Returns:
       [D].
     """
-    return solve_factored(*factor_design(x), x, y)
+    return fit_least_squares(x, y, x.T)
 
 
-def solve_factored(q: Array, r: Array, x: Float[Array, "N D"], y: Float[Array, "N"]) -> Array:
-    """Solve clean training with the factors of the design."""
-    if x.shape[1] <= x.shape[0]:
-        return solve_upper(r, multiply(y, q))
-    return multiply(q, solve_upper_transposed(r, y))
+def fit_least_squares(
+    x: Float[Array, "N D"], y: Float[Array, "N"], transposed: Float[Array, "D N"]
+) -> Float[Array, "D"]:
+    """Solve clean training, with the design's transpose at hand.
+
+    A tall design goes through its normal equations, refined: on a CPU a third of QR's time, and as
+    accurate up to a condition number of 1e7 in float64, 1e3 in float32 (Björck 1987, "Stability
+    analysis of the method of seminormal equations").
+    """
+    num_examples, num_features = x.shape
+    if num_examples < TALL * num_features:
+        q, r = factor_design(x)
+        if num_features <= num_examples:
+            return solve_upper(r, multiply(y, q))
+        return multiply(q, solve_upper_transposed(r, y))
+    lower = factor_cholesky(multiply(transposed, x))
+    theta, residual = jnp.zeros_like(x[0]), y
+    for _ in range(1 + NUM_REFINEMENTS):
+        theta += solve_cholesky(lower, multiply(residual, x)[:, None])[:, 0]
+        residual = y - multiply(x, theta)
+    return theta
 
 
 def collapse_epsilon(

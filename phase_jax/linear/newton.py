@@ -1,8 +1,10 @@
 """One Newton step of the interior-point method: the linear system, factored and solved.
 
-Slacks are v - r and v + r, multipliers `upper` and `lower`; p and m are their ratios. Eliminating v
-and the multipliers leaves a system on theta, bordered by t. Differences that would cancel, where a
-residual is zero and a slack is all that is left, are taken by hand.
+Slacks are v - r and v + r, in this order; each has a multiplier, and p and m are their ratios.
+Eliminating v and the multipliers leaves a system on theta, bordered by t. Differences that would
+cancel, where a residual is zero and a slack is all that is left, are taken by hand. Pairs are rows
+of one array, and no copy of X is made within an iteration: on a CPU half the time is neither
+products nor factorisations but handing out short operations.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
     from phase_jax.linear.cone import Tangent
+    from phase_jax.linear.problem import Design
 
 NUM_REFINEMENTS = 1
 
@@ -32,31 +35,36 @@ class Iterate(NamedTuple):
     theta: Float[Array, "D"]
     bound: Array  # t [] (l2 attack) or tau [D] (linf attack)
     v: Float[Array, "N"]
-    upper: Float[Array, "N"]
-    lower: Float[Array, "N"]
+    multipliers: Float[Array, "2 N"]  # of v - r >= 0 and v + r >= 0
     residual: Float[Array, "N"]  # y - X theta
     pull: Float[Array, "D"]  # X^T w
+
+    def measure_slacks(self) -> Float[Array, "2 N"]:
+        """Compute v - r and v + r."""
+        return jnp.stack([self.v - self.residual, self.v + self.residual])
 
 
 class System(NamedTuple):
     """A Newton system reduced to theta and t."""
 
-    solve_fn: Callable[[Array, Array, Array], tuple[Array, Array]]
-    p: Float[Array, "N"]
-    m: Float[Array, "N"]
+    solve_fn: Callable[[Array, Array, Array], tuple[Array, Array | None]]
+    ratios: Float[Array, "2 N"]
+    lean: Float[Array, "2 N"]  # 1 + 2 m and -(1 + 2 p)
     k: Float[Array, "N"]
     q: Float[Array, "D"]
     solved: Float[Array, "D 2"]  # d_theta for the right-hand sides q and tie
-    moved: Float[Array, "N 2"]  # d_residual for them
+    moved: Float[Array, "N 2"] | None  # d_residual for them
     corner: tuple[Array, Array, Array]
 
 
 def reduce_system(
-    x: Float[Array, "N D"], p: Array, m: Array, epsilon: Array, tangent: Tangent
+    design: Design, ratios: Float[Array, "2 N"], epsilon: Array, tangent: Tangent
 ) -> System:
     """Eliminate v and the multipliers; factor what is left on theta; solve for its two borders."""
+    p, m = ratios
     k = 1 / (1 + p + m)
-    solve_fn = factor(x, (p + m + 4 * p * m) * k, tangent.curvature)
+    x = design.x
+    solve_fn = factor(design, (p + m + 4 * p * m) * k, tangent.curvature)
     push = -epsilon * k * (p - m)
     q = multiply(push, x)
     nothing = jnp.zeros_like(push), jnp.zeros_like(q)
@@ -70,19 +78,22 @@ def reduce_system(
         1 + q @ solved[:, 1],
         tangent.compliance + tangent.tie @ solved[:, 1],
     )
-    return System(solve_fn, p, m, k, q, solved, moved, corner)
+    lean = jnp.stack([1 + 2 * m, -1 - 2 * p])
+    return System(solve_fn, ratios, lean, k, q, solved, moved, corner)
 
 
 def factor(
-    x: Float[Array, "N D"], weights: Float[Array, "N"], curvature: Array
-) -> Callable[[Array, Array, Array], tuple[Array, Array]]:
+    design: Design, weights: Float[Array, "N"], curvature: Array
+) -> Callable[[Array, Array, Array], tuple[Array, Array | None]]:
     """Factor X^T diag(weights) X + curvature.
 
     The returned function maps (push [N, M], side [D, M], their sum X^T push + side) to d_theta,
-    which solves the system for that sum, and to d_residual = -X d_theta. A diagonal curvature with
-    D >= N is worked in the space of the examples: there the huge weights of zero residuals and the
-    tiny curvature of a sparse theta enter through their reciprocals, and ruin nothing.
+    which solves the system for that sum, and to d_residual = -X d_theta, or None where it is as
+    well computed from d_theta. A diagonal curvature with D >= N is worked in the space of the
+    examples: there the huge weights of zero residuals and the tiny curvature of a sparse theta
+    enter through their reciprocals, and ruin nothing.
     """
+    x = design.x
     if curvature.ndim == 1 and x.shape[0] <= x.shape[1]:
         flat = x / curvature
         inner = factor_cholesky(multiply(flat, x.T) + jnp.diag(1 / weights))
@@ -98,62 +109,60 @@ def factor(
             return d_theta, (change - push) / weights[:, None]
 
         return solve_dual
-    matrix = multiply(x.T * weights, x)
+    matrix = multiply(design.transposed * weights, x)
     matrix += jnp.diag(curvature) if curvature.ndim == 1 else curvature
     whole = factor_cholesky(matrix)
 
-    def solve_primal(push: Array, side: Array, right: Array) -> tuple[Array, Array]:
+    def solve_primal(push: Array, side: Array, right: Array) -> tuple[Array, None]:
         del push, side
-        d_theta = solve_cholesky(whole, right)
-        # Column by column: on a CPU a thin product costs several matrix-vector products.
-        columns = [multiply(x, d_theta[:, i]) for i in range(d_theta.shape[1])]
-        return d_theta, -jnp.stack(columns, axis=1)
+        return solve_cholesky(whole, right), None
 
     return solve_primal
 
 
 def solve_step(
     iterate: Iterate,
-    slacks: tuple[Array, Array, Array],
+    slacks: Float[Array, "2 N"],
+    drift: Float[Array, "N"],
     x: Float[Array, "N D"],
     epsilon: Array,
     system: System,
     tangent: Tangent,
     target: Array,
-    products: tuple[Any, Any, Any],
-) -> tuple[tuple[Array, ...], Array, Callable[[Array], Array], tuple[Any, Any, Any]]:
+    products: tuple[Any, Any],
+) -> tuple[tuple[Array, ...], Array, Callable[[Array], Array], tuple[Any, Any]]:
     """Solve for one Newton step towards complementarity `target`.
 
     Returns:
-      The step of (theta, bound, v, upper, lower), the largest step length, the complementarity
+      The step of (theta, bound, v, multipliers), the largest step length, the complementarity
       after a step of a given length, and the products for the second-order correction.
     """
-    above, below, drift = slacks
-    _, p, m, k, *_ = system
-    plus = (target - products[0]) / above - iterate.upper
-    minus = (target - products[1]) / below - iterate.lower
-    total = plus + minus - drift
-    side = tangent.make_side(target, products[2])
-    # plus - minus - k (p - m) total, with what cancels in it taken out by hand; so below.
-    push = k * ((1 + 2 * m) * plus - (1 + 2 * p) * minus + (p - m) * drift)
+    _, ratios, lean, k, *_ = system
+    rises = (target - products[0]) / slacks - iterate.multipliers
+    total = rises[0] + rises[1] - drift
+    side = tangent.make_side(target, products[1])
+    # rises[0] - rises[1] - k (p - m) total, with what cancels in it taken out by hand; so below.
+    push = k * (lean[0] * rises[0] + lean[1] * rises[1] + (ratios[0] - ratios[1]) * drift)
     d_theta, d_residual, d_t = solve_bordered(
         system, tangent, x, push, side.theta, side.t - epsilon * (k @ total), side.bound
     )
-    d_above = k * (total - epsilon * d_t - (1 + 2 * m) * d_residual)
-    d_below = k * (total - epsilon * d_t + (1 + 2 * p) * d_residual)
-    d_v = (d_above + d_below) / 2
-    d_upper, d_lower = plus - p * d_above, minus - m * d_below
+    d_slacks = k * (total - epsilon * d_t - lean * d_residual)
+    d_v = (d_slacks[0] + d_slacks[1]) / 2
+    d_multipliers = rises - ratios * d_slacks
     d_zeta = epsilon * (d_v.sum() + d_v.size * epsilon * d_t)
-    move = tangent.finish(side, d_theta, d_t, d_zeta, multiply(d_upper - d_lower, x))
-    pairs = ((above, d_above), (below, d_below), (iterate.upper, d_upper), (iterate.lower, d_lower))
-    limit = functools.reduce(jnp.minimum, [limit_positive(*pair) for pair in pairs], move.limit)
+    d_pull = multiply(d_multipliers[0] - d_multipliers[1], x)
+    move = tangent.finish(side, d_theta, d_t, d_zeta, d_pull)
+    sides = ((slacks, d_slacks), (iterate.multipliers, d_multipliers))
+    rows = [limit_positive(value[i], step[i]) for value, step in sides for i in range(2)]
+    limit = jnp.minimum(functools.reduce(jnp.minimum, rows).min(), move.limit)
 
     def gap_fn(length: Array) -> Array:
-        moved = [value + length * step for value, step in pairs]
-        return moved[0] @ moved[2] + moved[1] @ moved[3] + move.gap_fn(length)
+        return jnp.vdot(
+            slacks + length * d_slacks, iterate.multipliers + length * d_multipliers
+        ) + move.gap_fn(length)
 
-    direction = (d_theta, move.bound, d_v, d_upper, d_lower)
-    return direction, limit, gap_fn, (d_above * d_upper, d_below * d_lower, move.products)
+    direction = (d_theta, move.bound, d_v, d_multipliers)
+    return direction, limit, gap_fn, (d_slacks * d_multipliers, move.products)
 
 
 def solve_bordered(
@@ -168,7 +177,7 @@ def solve_bordered(
     """Solve for the steps of theta, the residual and t."""
     right = multiply(push, x) + side
     columns = system.solve_fn(push[:, None], side[:, None], right[:, None])
-    solved, moved = columns[0][:, 0], columns[1][:, 0]
+    solved = columns[0][:, 0]
     a, b, c = system.corner
     first = right_t - system.q @ solved
     second = right_bound + tangent.tie @ solved
@@ -176,5 +185,7 @@ def solve_bordered(
     d_t = (c * first + b * second) / determinant
     lift = (b * first - a * second) / determinant
     d_theta = solved - d_t * system.solved[:, 0] + lift * system.solved[:, 1]
-    d_residual = moved - d_t * system.moved[:, 0] + lift * system.moved[:, 1]
+    if columns[1] is None or system.moved is None:
+        return d_theta, -multiply(x, d_theta), d_t
+    d_residual = columns[1][:, 0] - d_t * system.moved[:, 0] + lift * system.moved[:, 1]
     return d_theta, d_residual, d_t

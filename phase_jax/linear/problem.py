@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
-from phase_jax.linear.model import check_norm, factor_design, multiply, solve_factored
+from phase_jax.linear.model import check_norm, factor_design, fit_least_squares, multiply
 from phase_jax.types import InputError
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 
+class Design(NamedTuple):
+    """A design and its transpose, both in memory: X^T diag(weights) X is fast with the two."""
+
+    x: Float[Array, "N D"]
+    transposed: Float[Array, "D N"]
+
+
 class Reduced(NamedTuple):
     """A problem in the units and coordinates of the method, mean(y^2) = 1 and D <= N for `l2`."""
 
-    x: Float[Array, "N D"]
+    design: Design
     y: Float[Array, "N"]
     scale: Float[Array, ""]
     basis: Float[Array, "D N"] | None
@@ -54,8 +62,13 @@ def reduce_problem(x: Array, y: Array, norm: str) -> Reduced:
     scale = jnp.where(scale > 0, scale, 1.0)
     if norm == "l2" and x.shape[1] > x.shape[0]:
         basis, triangle = factor_design(x)
-        return Reduced(triangle.T, y / scale, scale, basis)
-    return Reduced(x, y / scale, scale, None)
+        return Reduced(hold_design(triangle.T), y / scale, scale, basis)
+    return Reduced(hold_design(x), y / scale, scale, None)
+
+
+def hold_design(x: Float[Array, "N D"]) -> Design:
+    """Transpose a design once and for all, not anew at every use."""
+    return Design(x, jax.lax.optimization_barrier(x.T))
 
 
 def restore_theta(problem: Reduced, theta: Array) -> Float[Array, "D"]:
@@ -65,13 +78,12 @@ def restore_theta(problem: Reduced, theta: Array) -> Float[Array, "D"]:
     return theta * problem.scale
 
 
-def fit_clean(x: Float[Array, "N D"], y: Float[Array, "N"]) -> CleanFit:
+def fit_clean(design: Design, y: Float[Array, "N"]) -> CleanFit:
     """Fit clean training, and bound its loss from below by the part of y that no theta reaches."""
-    q, r = factor_design(x)
-    theta = solve_factored(q, r, x, y)
+    x = design.x
+    theta = fit_least_squares(x, y, design.transposed)
+    residual = y - multiply(x, theta)
     bound = jnp.zeros((), y.dtype)
     if x.shape[1] < x.shape[0]:
-        rest = y - multiply(q, multiply(y, q))
-        rest = rest - multiply(q, multiply(rest, q))
-        bound = (rest @ y) ** 2 / (rest @ rest) / y.size
-    return CleanFit(theta, y - multiply(x, theta), bound)
+        bound = (residual @ y) ** 2 / (residual @ residual) / y.size
+    return CleanFit(theta, residual, bound)

@@ -103,8 +103,8 @@ def solve(
     check_problem(x, y, norm)
     epsilon = jnp.asarray(epsilon, x.dtype)
     problem = reduce_problem(x, y, norm)
-    collapse = collapse_epsilon(problem.x, problem.y, norm)
-    found = minimise(problem, fit_clean(problem.x, problem.y), collapse, epsilon, norm)
+    collapse = collapse_epsilon(problem.design.x, problem.y, norm)
+    found = minimise(problem, fit_clean(problem.design, problem.y), collapse, epsilon, norm)
     gap = jnp.maximum(found.loss - found.bound, 0.0)
     tight = gap <= GAP_TOLERANCE[str(x.dtype)]
     status = jnp.where(tight, SolveStatus.SOLVED, SolveStatus.INACCURATE)
@@ -123,10 +123,11 @@ def minimise(
     problem: Reduced, clean: CleanFit, collapse: Array, epsilon: Array, norm: str
 ) -> Minimum:
     """Minimise a reduced problem: clean training's theta at 0, zero above collapse, else solve."""
-    x, y = problem.x, problem.y
+    design, y = problem.design, problem.y
+    x = design.x
     inside = (epsilon > 0) & (epsilon < collapse)
     radius = jnp.where(inside, epsilon, 0.5 * collapse)
-    state = run_interior_point(x, y, radius, norm, clean=clean, tolerance=AIM[str(x.dtype)])
+    state = run_interior_point(design, y, radius, norm, clean=clean, tolerance=AIM[str(x.dtype)])
     theta = jnp.where(inside, state.best_theta, jnp.where(epsilon < collapse, clean.theta, 0.0))
     bound = jnp.where(epsilon > 0, jnp.where(inside, state.best_bound, 1.0), clean.bound)
     return Minimum(
@@ -173,9 +174,12 @@ def interpolation_epsilon(
         alpha = solve_upper(r, half) / measure_length(half)
         return 1 / (y.size * jnp.abs(alpha).max())
     problem = reduce_problem(x, y, norm)
-    radius = FAR_BELOW * collapse_epsilon(problem.x, problem.y, norm)
-    clean = fit_clean(problem.x, problem.y)
+    radius = FAR_BELOW * collapse_epsilon(problem.design.x, problem.y, norm)
+    clean = fit_clean(problem.design, problem.y)
     tolerance = AIM[str(x.dtype)] * FAR_BELOW**2
-    state = run_interior_point(problem.x, problem.y, radius, norm, clean=clean, tolerance=tolerance)
-    w = state.iterate.upper - state.iterate.lower  # a multiple of alpha
+    state = run_interior_point(
+        problem.design, problem.y, radius, norm, clean=clean, tolerance=tolerance
+    )
+    upper, lower = state.iterate.multipliers
+    w = upper - lower  # a multiple of alpha
     return measure_attack(state.iterate.pull, norm) / (y.size * jnp.abs(w).max())

@@ -73,14 +73,14 @@ def solve_epsilon_star(
     """
     check_problem(x, y, norm)
     problem = reduce_problem(x, y, norm)
-    clean = fit_clean(problem.x, problem.y)
+    clean = fit_clean(problem.design, problem.y)
     wanted = jnp.asarray(threshold, x.dtype) / problem.scale**2
     rise = wanted - jnp.mean(clean.residual**2)
     first = reach_threshold(clean.theta, clean.residual, wanted, norm)
     inside = (rise > 0) & (wanted < 1) & (first > 0)
-    collapse = collapse_epsilon(problem.x, problem.y, norm)
+    collapse = collapse_epsilon(problem.design.x, problem.y, norm)
     state = run_interior_point(
-        problem.x,
+        problem.design,
         problem.y,
         jnp.where(inside, first, 0.5 * collapse),
         norm,
@@ -124,8 +124,8 @@ def solve_trajectory_epsilon(
     """
     check_problem(x, y, "l2")
     problem = reduce_problem(x, y, "l2")
-    clean = fit_clean(problem.x, problem.y)
-    collapse = collapse_epsilon(problem.x, problem.y, "l2")
+    clean = fit_clean(problem.design, problem.y)
+    collapse = collapse_epsilon(problem.design.x, problem.y, "l2")
     wanted = jnp.asarray(distance, x.dtype) / problem.scale
     end = measure_length(clean.theta)
 

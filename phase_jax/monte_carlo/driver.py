@@ -105,7 +105,7 @@ def run_monte_carlo(
       batch_size: Replicates per chunk, rounded up to a multiple of the number of devices. None:
         the checkpoint's, or as many as fit into `memory_limit`, in at least 16 chunks where these
         are not too small. The value decides bits, so a resumed run must have the same.
-      memory_limit: Bytes per device for one chunk; None for 32 MiB on a CPU, a quarter of the
+      memory_limit: Bytes per device for one chunk; None for 4 MiB on a CPU, a quarter of the
         memory elsewhere. Not used when `batch_size` is given or resumed.
       quantiles: Levels in [0, 1].
       num_kept: Replicates kept for quantiles, at least 2; fewer if they would take over 64 MiB.

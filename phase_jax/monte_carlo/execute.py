@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import concurrent.futures
 import dataclasses
 import time
 from typing import TYPE_CHECKING
@@ -18,14 +19,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from phase_jax.monte_carlo.program import ChunkProgram
-
-# Chunk k + 1 is dispatched before chunk k is fetched, so that the device works while the host
-# merges. On a CPU one thread's programs still run one after the other. Those of two threads do
-# overlap, but with LAPACK calls in them (solve, eigvalsh) two programs wait for each other for ever
-# when XLA's pool has two threads, as on two cores (jaxlib 0.10.2, every time). With a larger pool
-# on the same two cores, time relative to one thread's: solve 0.6, a while_loop of small products
-# 0.5 to 1.0, products 1.0, element-wise work 1.2, eigvalsh 1.4. So it is one thread.
-NUM_IN_FLIGHT = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,14 +150,26 @@ def _restore(plan: RunPlan) -> tuple[Accumulator, list[np.ndarray]]:
 
 
 def _fetch_chunks(plan: RunPlan) -> Iterator[list[np.ndarray]]:
-    """Yield the outputs of each chunk that is missing, in order, without the padding."""
-    width = plan.program.width
-    starts = collections.deque(range(plan.num_resumed, plan.num_replicates, width))
+    """Yield the outputs of each chunk that is missing, in order, without the padding.
+
+    Several chunks are under way at once, each in a thread of its own: on a CPU one thread's
+    programs run one after the other, elsewhere the device works on while the host merges.
+    """
+
+    def run(start: int) -> list[np.ndarray]:
+        outputs = plan.program.dispatch(start)
+        return jax.device_get(jax.tree_util.tree_leaves(outputs))
+
+    num_threads = plan.program.count_threads()
+    starts = collections.deque(range(plan.num_resumed, plan.num_replicates, plan.program.width))
     pending = collections.deque()
-    while starts or pending:
-        while starts and len(pending) < NUM_IN_FLIGHT:
-            start = starts.popleft()
-            pending.append((start, plan.program.dispatch(start)))
-        start, outputs = pending.popleft()
-        leaves = jax.device_get(jax.tree_util.tree_leaves(outputs))
-        yield [leaf[: plan.num_replicates - start] for leaf in leaves]
+    pool = concurrent.futures.ThreadPoolExecutor(num_threads)
+    try:
+        while starts or pending:
+            while starts and len(pending) <= num_threads:
+                start = starts.popleft()
+                pending.append((start, pool.submit(run, start)))
+            start, future = pending.popleft()
+            yield [leaf[: plan.num_replicates - start] for leaf in future.result()]
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -24,9 +26,11 @@ SHORTEST_CHUNK = 1024  # per device; not less for the sake of more chunks
 SHORTEST_CHUNK_CPU = 64
 LONGEST_CHUNK = 65_536  # per device
 MIN_CHUNKS = 16  # so that there is progress to see and to save
-# Larger chunks fall out of a CPU's caches: 16,384 solves with a [48, 48] matrix took 1.4 s in
-# chunks of 64 and of 256 MiB, 0.8 to 0.9 s from 8 to 32 MiB, 1.1 s in chunks of 4 MiB.
-CPU_MEMORY = 32 * 2**20
+CPU_MEMORY = 4 * 2**20  # larger chunks fall out of a CPU's caches
+MAX_THREADS = 16
+# A CPU's LAPACK routine that is handed a batch. Two programs with such in them, at the same time,
+# wait for each other for ever when XLA's pool has two threads (jaxlib 0.10.2, every time).
+BATCHED_LAPACK = re.compile(r'custom_call_target="lapack_(?!.*num_batch_dims="0")')
 UNKNOWN_MEMORY = 2**30
 
 
@@ -92,6 +96,16 @@ class ChunkProgram:
     def compile(self) -> ChunkProgram:
         """Return the same chunk, compiled."""
         return dataclasses.replace(self, compiled=self.traced.lower().compile())
+
+    def count_threads(self) -> int:
+        """Count the chunks to have under way at once: one a core on a CPU, where that is safe."""
+        if next(iter(self.sharding.device_set)).platform != "cpu":
+            return 2
+        if BATCHED_LAPACK.search(self.compiled.as_text()):
+            return 1
+        known = hasattr(os, "sched_getaffinity")  # the cores this process may use: not on macOS
+        num_cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+        return max(1, min(MAX_THREADS, num_cores // len(self.sharding.device_set)))
 
     def dispatch(self, start: int) -> Any:
         """Start the replicates from index `start`; return their outputs, still on the devices.
@@ -168,7 +182,7 @@ def choose_width(probe: ChunkProgram, num_replicates: int, memory_limit: int | N
       probe: Compiled program of at most `num_replicates` replicates.
       num_replicates: R; chunks are not wider, and of about equal width.
       memory_limit: Bytes per device for temporaries and the outputs of two chunks; None for
-        32 MiB on a CPU, a quarter of the memory elsewhere.
+        4 MiB on a CPU, a quarter of the memory elsewhere.
 
     Returns:
       A multiple of the number of devices.

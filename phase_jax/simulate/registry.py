@@ -23,10 +23,12 @@ class Listing(NamedTuple):
 
 
 LISTINGS = {
-    "trajectory": Listing("Figure 2, left: paths of clean and adversarial training", (15, 15)),
+    "trajectory": Listing("Figure 2, left: paths of clean and adversarial training", (40, 200)),
+    "parameter-test": Listing("Figure 2, right: p-value of the adversarial parameter", (80, 420)),
+    "loss-test": Listing("Figure 3: p-value of the adversarial train loss", (60, 250)),
     "theorem1": Listing("Theorem 1: distance of the paths as n grows, in three regimes", (60, 600)),
     "theorem2": Listing("Theorem 2: rise of the train loss over the generalisation gap", (60, 600)),
-    "moments": Listing("Lemmas 1 and 2: moments, printed and corrected", (60, 60)),
+    "moments": Listing("Lemmas 1 and 2: moments, printed and corrected", (30, 130)),
     "scaling": Listing("How epsilon* grows with d and n, both thresholds", (100, 3600)),
     "phase-diagram": Listing("Phases of the minimiser over d/n and epsilon", (100, 600)),
     "two-layer": Listing("Proposition 1: two-layer networks against the linear model", (100, 600)),
