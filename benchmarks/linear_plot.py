@@ -5,6 +5,7 @@ from __future__ import annotations
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from phase_jax.report.plots import STYLE, TEST, THRESHOLD, TRAIN
 
@@ -33,7 +34,7 @@ def draw_benchmark(curves, path):
             row[0].set_ylabel(label)
         for axes in panels[1][len(curves["solves"]) :]:
             axes.set_axis_off()
-        panels[1][2].text(
+        note = panels[1][2].text(
             0.0,
             0.95,
             "Median and range of 3 repeats, float64.\nDotted: proportional to the size.\n\n"
@@ -41,7 +42,8 @@ def draw_benchmark(curves, path):
             "flight.\nSolves: n = 1,000, d = 20, ℓ2, chunks of 8,\ntwo in flight.",
             va="top",
         )
-        figure.savefig(path)
+        note.set_in_layout(False)
+        figure.savefig(path, dpi=110)
 
 
 def draw_cost(axes, points, colour):
@@ -55,4 +57,9 @@ def draw_cost(axes, points, colour):
     axes.plot(size, middle[-1] * size / size[-1], ":", color=THRESHOLD)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(size))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
     axes.set_ylim(0.5 * middle.min(), 2 * middle.max())
