@@ -26,8 +26,8 @@ from phase_jax import SweepConfig, build_model
 from phase_jax.environment import describe_environment
 from phase_jax.losses import VANILLA
 from phase_jax.sweep import map_lanes
-from phase_jax.training.lane import make_step
 from phase_jax.training.optimizer import build_optimizer
+from phase_jax.training.step import make_step
 
 LANES, BATCH, REPEATS = 4, 128, 7
 

@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from phase_jax.linear.model import collapse_epsilon, sample_data, solve_clean
+from phase_jax.linear.model import collapse_epsilon, population_risk, sample_data, solve_clean
 from phase_jax.linear.solve import interpolation_epsilon, solve
+from phase_jax.linear.threshold import solve_epsilon_star
 from phase_jax.simulate import limit, phase_diagram, theorem1, theorem2
+from phase_jax.simulate.scaling_cells import encode_crossing
 from phase_jax.simulate.study import StudyContext
 
 FIRST_ORDER = math.sqrt(math.pi / 2)
@@ -122,7 +124,7 @@ def test_theorem1_study_says_what_it_found(tmp_path, monkeypatch):
     first = result.rows[0]
     assert first["limit"] == pytest.approx(0.01 * math.sqrt(2 / math.pi), rel=0.2)
     assert {"theorem1"} == set(result.figures)
-    assert "in proportion" in result.findings[1]
+    assert "a power 1.0" in result.findings[1]
 
 
 def test_theorem2_rise_below_interpolation_is_quadratic():
@@ -159,10 +161,38 @@ def test_theorem2_study_shows_the_counterexample(tmp_path, monkeypatch):
 
 
 def test_threshold_is_read_off_a_curve():
-    epsilons, losses = jnp.array([1.0, 2.0, 4.0]), jnp.array([4.0, 9.0, 16.0])
-    expected = {0.5: -np.inf, 2.25: 0.5, 6.25: 1.5, 12.25: 3.0, 16.0: np.inf, 20.0: np.inf}
+    # (1 + epsilon)^2, which cubic interpolation with slopes gives exactly.
+    epsilons = jnp.array([0.0, 1.0, 2.0, 4.0])
+    curve = phase_diagram.LossCurve(epsilons, (1 + epsilons) ** 2, 2 * (1 + epsilons))
+    expected = {0.5: -np.inf, 2.25: 0.5, 6.25: 1.5, 16.0: 3.0, 25.0: np.inf, 30.0: np.inf}
     for threshold, value in expected.items():
-        assert phase_diagram.cross_threshold(epsilons, losses, jnp.array(1.0), threshold) == value
+        found = float(phase_diagram.cross_threshold(curve, threshold))
+        assert found == pytest.approx(value, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("norm", "num_examples", "num_features"), [("l2", 60, 12), ("linf", 60, 12), ("l2", 8, 40)]
+)
+def test_threshold_of_the_picture_is_the_exact_one(norm, num_examples, num_features):
+    epsilons = phase_diagram.list_epsilons(norm, 22)
+    with jax.enable_x64(True):
+        replicate = phase_diagram.make_replicate(
+            num_examples, num_features, epsilons, norm, jnp.float64
+        )
+        theta_0 = jnp.full(num_features, phase_diagram.THETA_LENGTH * num_features**-0.5)
+
+        def compare(key):
+            x, y = sample_data(key, num_examples, theta_0, phase_diagram.SIGMA)
+            risk = population_risk(solve_clean(x, y), theta_0, phase_diagram.SIGMA, 0.0)
+            return encode_crossing(solve_epsilon_star(x, y, risk, norm=norm))
+
+        keys = jax.random.split(jax.random.key(7), 6)
+        read = np.asarray(jax.jit(jax.vmap(replicate))(keys)["loss_threshold"])
+        exact = np.asarray(jax.jit(jax.vmap(compare))(keys))
+    finite = np.isfinite(exact)
+    assert finite.any()
+    np.testing.assert_array_equal(read[~finite], exact[~finite])
+    np.testing.assert_allclose(read[finite], exact[finite], rtol=0.02)  # for a picture
 
 
 @pytest.mark.parametrize("norm", phase_diagram.NORMS)

@@ -66,5 +66,5 @@ def test_the_study_runs_and_reports(tmp_path, monkeypatch):
     assert len(result.rows) == 2 * cells
     assert all(np.isfinite(row["gap"]) and row["low"] <= row["high"] for row in result.rows)
     assert result.summary["widths"] == (8, 32)
-    assert len(result.findings) == 4
+    assert len(result.findings) == 6
     assert set(result.figures) == {"two-layer"}

@@ -37,8 +37,12 @@ if TYPE_CHECKING:
 
 MAX_ITERATIONS = 60
 MAX_STALLED = 5
+NUM_AGAIN = 15
 START_SLACK = 1.0
 KEEP_INSIDE = 0.99
+KEEP_FAR_INSIDE = 0.9
+"""Share of the way to the boundary that a step may go; the second one where the first got stuck,
+once in some 1,000 small, nearly degenerate problems."""
 LEAST_SHRINK = 1e-3
 
 
@@ -48,6 +52,7 @@ class LoopState(NamedTuple):
     iterate: Iterate
     epsilon: Float[Array, ""]
     sharp: Bool[Array, ""]
+    keep: Float[Array, ""]
     best_theta: Float[Array, "D"]
     best_loss: Float[Array, ""]
     best_bound: Float[Array, ""]  # the largest lower bound of the minimum
@@ -87,11 +92,12 @@ def run_interior_point(
         return open_ & (state.num_iterations < MAX_ITERATIONS) & (state.num_stalled < MAX_STALLED)
 
     def advance(state: LoopState) -> LoopState:
-        iterate = step_interior(state.iterate, design, y, state.epsilon, state.sharp, norm)
+        iterate = step_interior(state, design, y, norm)
         epsilon = state.epsilon
         if threshold is not None:
             iterate, epsilon = advance_epsilon(iterate, epsilon, threshold, norm, cone)
-        return judge(state, iterate, epsilon, norm, cone)
+            return judge(state, iterate, epsilon, norm, cone)
+        return restart_stuck(judge(state, iterate, epsilon, norm, cone), first.iterate)
 
     first = open_state(start_inside(design.x, epsilon, clean, cone), epsilon, norm, clean.bound)
     return jax.lax.while_loop(continues, advance, first)
@@ -101,8 +107,8 @@ def open_state(iterate: Iterate, epsilon: Array, norm: str, clean_bound: Array) 
     """Make the first state; no attack lowers the minimum, so clean training bounds it."""
     loss, bound = enclose(iterate, epsilon, norm)
     bound = jnp.fmax(bound, clean_bound)
-    zero, no = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
-    return LoopState(iterate, epsilon, no, iterate.theta, loss, bound, zero, zero)
+    zero, no, keep = jnp.zeros((), jnp.int32), jnp.zeros((), bool), jnp.full_like(loss, KEEP_INSIDE)
+    return LoopState(iterate, epsilon, no, keep, iterate.theta, loss, bound, zero, zero)
 
 
 def judge(state: LoopState, iterate: Iterate, epsilon: Array, norm: str, cone: Cone) -> LoopState:
@@ -117,7 +123,7 @@ def judge(state: LoopState, iterate: Iterate, epsilon: Array, norm: str, cone: C
     best_bound = jnp.where(fresh, bound, jnp.fmax(bound, state.best_bound))
     gained = best_loss - best_bound < 0.9 * (state.best_loss - state.best_bound)
     length, sharp = cone.sharpen(iterate.theta, iterate.bound, loss, loss - bound, state.sharp)
-    return LoopState(
+    return state._replace(
         iterate=iterate._replace(bound=length),
         epsilon=epsilon,
         sharp=sharp,
@@ -126,6 +132,17 @@ def judge(state: LoopState, iterate: Iterate, epsilon: Array, norm: str, cone: C
         best_bound=best_bound,
         num_iterations=state.num_iterations + 1,
         num_stalled=jnp.where(gained, 0, state.num_stalled + 1),
+    )
+
+
+def restart_stuck(state: LoopState, start: Iterate) -> LoopState:
+    """Begin again with shorter steps, once, where the certificate has stopped closing."""
+    stuck = (state.num_stalled >= MAX_STALLED) & (state.keep == KEEP_INSIDE)
+    return state._replace(
+        iterate=jax.tree.map(lambda a, b: jnp.where(stuck, a, b), start, state.iterate),
+        sharp=state.sharp & ~stuck,
+        keep=jnp.where(stuck, KEEP_FAR_INSIDE, state.keep),
+        num_stalled=jnp.where(stuck, -NUM_AGAIN, state.num_stalled),
     )
 
 
@@ -154,16 +171,9 @@ def start_inside(x: Float[Array, "N D"], epsilon: Array, clean: CleanFit, cone: 
     return Iterate(theta, bound, v, multipliers, residual, multiply(w, x))
 
 
-def step_interior(
-    iterate: Iterate,
-    design: Design,
-    y: Float[Array, "N"],
-    epsilon: Array,
-    sharp: Array,
-    norm: str,
-) -> Iterate:
+def step_interior(state: LoopState, design: Design, y: Float[Array, "N"], norm: str) -> Iterate:
     """Take one predictor-corrector step."""
-    cone = CONES[norm]
+    iterate, epsilon, sharp, cone = state.iterate, state.epsilon, state.sharp, CONES[norm]
     slacks, multipliers = iterate.measure_slacks(), iterate.multipliers
     s = iterate.v + epsilon * cone.size(iterate.bound)
     tangent = cone.linearise(
@@ -181,7 +191,7 @@ def step_interior(
     reached = gap_fn(jnp.minimum(limit, 1.0)) / weight
     target = mu * jnp.clip(reached / mu, 0.0, 1.0) ** 3
     direction, limit, _, _ = solve_fn(target, products)
-    length = jnp.minimum(KEEP_INSIDE * limit, 1.0)
+    length = jnp.minimum(state.keep * limit, 1.0)
     theta, bound, v, multipliers = (
         value + length * step for value, step in zip(iterate[:4], direction, strict=True)
     )

@@ -211,9 +211,9 @@ def describe_starts(rows: list[dict[str, Any]]) -> str:
 def describe_counterexamples(cases: list[dict[str, Any]]) -> list[str]:
     """Spell the constructed cases out."""
     return [
-        f"Printed form broken by hand ({case['case']}): n = d = 1, x = y = 1, ε = "
-        f"{case['epsilon']:g}, η = {case['step_size']:g}, one step from the minimiser "
-        f"θ = {case['optimum']:g} along the subgradient {case['subgradient']:g} to "
+        f"Printed form, its O(·) with constant 1, broken by hand ({case['case']}): n = d = 1, "
+        f"x = y = 1, ε = {case['epsilon']:g}, η = {case['step_size']:g}, one step from the "
+        f"minimiser θ = {case['optimum']:g} along the subgradient {case['subgradient']:g} to "
         f"{case['after']:g}: excess {case['printed_excess']:.4f} against a printed bound of "
         f"{abs(round(case['printed_bound'], 4)):.4f} (L = {case['lipschitz']:.3g}); corrected: "
         f"0 ≤ {max(case['corrected_bound'], 0.0):.4f}."
@@ -225,5 +225,5 @@ STUDY = Study(
     "fine-tuning-bound",
     "Proposition 2: the fine-tuning bound, corrected",
     run_fine_tuning_bound,
-    (100, 600),
+    (75, 600),
 )

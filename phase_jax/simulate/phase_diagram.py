@@ -2,13 +2,14 @@
 
 n and d change together, n d = 10,000. Colour is the length of the minimiser relative to clean
 training's; above collapse it is exactly zero, and under the l2 attack with d > n it is exactly one
-below the interpolation threshold.
+below the interpolation threshold. What is said of epsilon* of the loss is said of the draws that
+have a finite one, beside their share.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,14 +18,17 @@ import numpy as np
 from phase_jax.linear.model import (
     adversarial_loss,
     collapse_epsilon,
+    measure_dual,
     measure_length,
+    multiply,
     population_risk,
     sample_data,
     solve_clean,
 )
 from phase_jax.linear.solve import SolveStatus, interpolation_epsilon, solve
-from phase_jax.simulate.intervals import estimate_median
+from phase_jax.simulate.intervals import estimate_median, estimate_share
 from phase_jax.simulate.phase_diagram_figure import draw_phase_diagram
+from phase_jax.simulate.phase_diagram_findings import describe
 from phase_jax.simulate.study import Study, StudyResult
 
 if TYPE_CHECKING:
@@ -40,7 +44,7 @@ AREA = 10_000
 """n d."""
 NORMS = ("l2", "linf")
 DEFAULT, FULL = 20, 200
-EPSILON_SPAN = {"l2": (-2.0, 1.5), "linf": (-3.0, 0.5)}
+EPSILON_SPAN = {"l2": (-2.5, 1.5), "linf": (-3.0, 0.5)}
 """Exponents of 10."""
 CLOSE = 1e-6
 """Relative distance at which a length counts as clean training's."""
@@ -73,7 +77,7 @@ def run_phase_diagram(context: StudyContext) -> StudyResult:
         "boundaries": lines,
     }
     figures = {"phase-diagram": draw_phase_diagram(rows, lines)}
-    return StudyResult(rows, summary, describe(rows, lines, num_replicates), figures)
+    return StudyResult(rows, summary, describe(rows, lines, num_replicates, THETA_LENGTH), figures)
 
 
 def list_sizes(count: int) -> list[tuple[int, int]]:
@@ -103,18 +107,14 @@ def make_replicate(
         x, y = sample_data(key, num_examples, theta_0, SIGMA)
         clean = solve_clean(x, y)
         threshold = population_risk(clean, theta_0, SIGMA, 0.0)
-        train_loss = adversarial_loss(clean, x, y, 0.0)
         found = jax.vmap(lambda epsilon: solve(x, y, epsilon, norm=norm))(strengths)
         solved = found.status == SolveStatus.SOLVED
         length = measure_length(found.theta) / measure_length(clean)
-        losses = jnp.where(solved, found.loss, jnp.nan)
-        collapse = collapse_epsilon(x, y, norm)
-        # Beyond collapse the loss is what it is at collapse.
-        reached = jnp.minimum(strengths, collapse)
+        curve = trace_loss(x, y, strengths, found.theta, clean, norm)
         outputs = {
             "length": jnp.where(solved, length, jnp.nan),
-            "collapse": collapse,
-            "loss_threshold": cross_threshold(reached, losses, train_loss, threshold),
+            "collapse": collapse_epsilon(x, y, norm),
+            "loss_threshold": jnp.where(solved.all(), cross_threshold(curve, threshold), jnp.nan),
         }
         if num_features > num_examples:
             outputs["interpolation"] = interpolation_epsilon(x, y, norm)
@@ -123,24 +123,58 @@ def make_replicate(
     return replicate
 
 
-def cross_threshold(
-    epsilons: Float[Array, "E"], losses: Float[Array, "E"], train_loss: Any, threshold: Any
-) -> Float[Array, ""]:
-    """Read epsilon* off a loss curve, good to the grid, for a picture.
+class LossCurve(NamedTuple):
+    """The minimal train loss at rising attack strengths, the first of which is 0."""
 
-    Interpolation is linear in the root of the loss, which rises in proportion to epsilon where
-    training interpolates.
+    epsilons: Float[Array, "E"]
+    losses: Float[Array, "E"]
+    slopes: Float[Array, "E"]
+    """d loss / d epsilon."""
+
+
+def trace_loss(x: Any, y: Any, epsilons: Any, theta: Any, clean: Any, norm: str) -> LossCurve:
+    """Trace the loss of minimisers from epsilon = 0, with its slope by the envelope theorem.
+
+    Attack strengths beyond collapse are moved to collapse, where the loss stops rising.
+    """
+    points = jnp.concatenate([clean[None], theta])
+    reached = jnp.minimum(epsilons, collapse_epsilon(x, y, norm))
+    epsilons = jnp.concatenate([jnp.zeros(1, reached.dtype), reached])
+    losses = jax.vmap(adversarial_loss, (0, None, None, 0, None))(points, x, y, epsilons, norm)
+    lengths = measure_dual(points, norm)
+    residuals = jnp.abs(y - multiply(points, x.T)).mean(1)
+    slopes = 2 * lengths * (residuals + epsilons * lengths)
+    return LossCurve(epsilons, losses, slopes)
+
+
+def cross_threshold(curve: LossCurve, threshold: Any) -> Float[Array, ""]:
+    """Read epsilon* off a loss curve, by cubic interpolation with its slopes.
 
     Returns:
-      epsilon*; -inf where it is undefined, inf where the curve does not reach the threshold, nan
-      where the curve has gaps.
+      epsilon*; -inf where it is undefined, inf where the curve does not reach the threshold.
     """
-    strengths = jnp.concatenate([jnp.zeros(1, epsilons.dtype), epsilons])
-    curve = jnp.concatenate([train_loss[None], losses])
-    value = jnp.interp(jnp.sqrt(threshold), jnp.sqrt(curve), strengths)
-    value = jnp.where(threshold >= curve[-1], jnp.inf, value)
-    value = jnp.where(threshold < train_loss, -jnp.inf, value)
-    return jnp.where(jnp.isnan(curve).any(), jnp.nan, value)
+    epsilons, losses, slopes = curve
+    after = jnp.clip(jnp.searchsorted(losses, threshold, side="right"), 1, losses.size - 1)
+    before = after - 1
+    width = epsilons[after] - epsilons[before]
+
+    def interpolate(t: Any) -> Any:
+        rest = 1 - t
+        return (
+            losses[before] * (1 + 2 * t) * rest**2
+            + losses[after] * (3 - 2 * t) * t**2
+            + width * t * rest * (slopes[before] * rest - slopes[after] * t)
+        )
+
+    def halve(_: Any, ends: tuple[Any, Any]) -> tuple[Any, Any]:
+        middle = (ends[0] + ends[1]) / 2
+        below = interpolate(middle) < threshold
+        return jnp.where(below, middle, ends[0]), jnp.where(below, ends[1], middle)
+
+    zero = jnp.zeros((), losses.dtype)
+    place = jax.lax.fori_loop(0, 30, halve, (zero, zero + 1))[0]
+    value = jnp.where(threshold >= losses[-1], jnp.inf, epsilons[before] + place * width)
+    return jnp.where(threshold < losses[0], -jnp.inf, value)
 
 
 def list_rows(
@@ -168,73 +202,33 @@ def list_rows(
 
 
 def list_boundaries(values: dict[str, np.ndarray]) -> dict[str, Any]:
-    """List medians of the boundaries with their intervals."""
+    """List medians of the boundaries with their intervals, epsilon*'s over its finite draws."""
+    stars = values["loss_threshold"]
+    stars = stars[~np.isnan(stars)]
     boundaries = {}
     for name in ("collapse", "interpolation", "loss_threshold"):
         if name in values:
-            middle = estimate_median(values[name])
+            draws = stars[np.isfinite(stars)] if name == "loss_threshold" else values[name]
+            middle = estimate_median(draws)
             boundaries |= {
                 name: middle.value,
                 f"{name}_low": middle.low,
                 f"{name}_high": middle.high,
             }
-    stars = values["loss_threshold"]
-    return boundaries | {
-        "share_undefined": float(np.mean(stars == -np.inf)),
-        "share_infinite": float(np.mean(stars == np.inf)),
-    }
-
-
-def describe(
-    rows: list[dict[str, Any]], lines: list[dict[str, Any]], num_replicates: int
-) -> list[str]:
-    """Say where the phases are."""
-    unsolved = sum(row["num_unsolved"] for row in rows)
-    count = num_replicates * len(rows)
-    findings = [
-        f"{num_replicates} replicates at each of {len(rows)} points (d/n, ε, norm); {unsolved} of "
-        f"{count:,} solves left out because their certificate did not close."
-    ]
-    for norm in NORMS:
-        own = [line for line in lines if line["norm"] == norm]
-        unit = "√(d/n)" if norm == "l2" else "1/√n"
-        scaled = [line["collapse"] / _scale(line) for line in own]
-        findings.append(
-            f"{_name(norm)} attack: the minimiser vanishes at ε = {scaled[0]:.2f} {unit} for d/n = "
-            f"{own[0]['d'] / own[0]['n']:.2g}, {scaled[len(own) // 2]:.2f} at "
-            f"{own[len(own) // 2]['d'] / own[len(own) // 2]['n']:.2g} and {scaled[-1]:.2f} at "
-            f"{own[-1]['d'] / own[-1]['n']:.3g} (medians)."
-        )
-    over = [line for line in lines if "interpolation" in line and line["norm"] == "l2"]
-    findings.append(
-        "ℓ2 attack, d > n: up to the interpolation threshold, "
-        + ", ".join(f"{line['interpolation'] / _scale(line):.2f}" for line in over)
-        + " √(d/n) at d/n = "
-        + ", ".join(f"{line['d'] / line['n']:.3g}" for line in over)
-        + ", adversarial training ends exactly where clean training does."
-    )
-    least = [row for row in rows if row["norm"] == "linf" and row["d"] > row["n"]]
-    least = [row for row in least if row["epsilon"] == least[0]["epsilon"]]
-    findings.append(
-        f"ℓ∞ attack, d > n: already at ε = {least[0]['epsilon']:.3g} the minimiser is not clean "
-        "training's: it is "
-        + ", ".join(f"{row['length']:.2f}" for row in least)
-        + " times as long at d/n = "
-        + ", ".join(f"{row['d'] / row['n']:.3g}" for row in least)
-        + " (minimum ℓ1 instead of minimum ℓ2 norm)."
-    )
-    return findings
-
-
-def _scale(line: dict[str, Any]) -> float:
-    """Compute the order of collapse: sqrt(d / n), divided by sqrt(d) under the linf attack."""
-    return math.sqrt((1 if line["norm"] == "linf" else line["d"]) / line["n"])
-
-
-def _name(norm: str) -> str:
-    return {"l2": "ℓ2", "linf": "ℓ∞"}[norm]
+    for name, hits in (
+        ("undefined", stars == -np.inf),
+        ("finite", np.isfinite(stars)),
+        ("infinite", stars == np.inf),
+    ):
+        share = estimate_share(int(hits.sum()), stars.size)
+        boundaries |= {
+            f"share_{name}": share.value,
+            f"share_{name}_low": share.low,
+            f"share_{name}_high": share.high,
+        }
+    return boundaries
 
 
 STUDY = Study(
-    "phase-diagram", "Phases of the minimiser over d/n and epsilon", run_phase_diagram, (100, 600)
+    "phase-diagram", "Phases of the minimiser over d/n and epsilon", run_phase_diagram, (80, 600)
 )

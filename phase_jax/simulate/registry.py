@@ -27,12 +27,12 @@ LISTINGS = {
     "parameter-test": Listing("Figure 2, right: p-value of the adversarial parameter", (80, 420)),
     "loss-test": Listing("Figure 3: p-value of the adversarial train loss", (60, 250)),
     "theorem1": Listing("Theorem 1: distance of the paths as n grows, in three regimes", (60, 600)),
-    "theorem2": Listing("Theorem 2: rise of the train loss over the generalisation gap", (60, 600)),
+    "theorem2": Listing("Theorem 2: rise of the train loss over the generalisation gap", (55, 600)),
     "moments": Listing("Lemmas 1 and 2: moments, printed and corrected", (30, 130)),
-    "scaling": Listing("How epsilon* grows with d and n, both thresholds", (100, 3600)),
-    "phase-diagram": Listing("Phases of the minimiser over d/n and epsilon", (100, 600)),
-    "two-layer": Listing("Proposition 1: two-layer networks against the linear model", (100, 600)),
-    "fine-tuning-bound": Listing("Proposition 2: the fine-tuning bound, corrected", (100, 600)),
+    "scaling": Listing("How epsilon* grows with d and n, both thresholds", (75, 3600)),
+    "phase-diagram": Listing("Phases of the minimiser over d/n and epsilon", (80, 600)),
+    "two-layer": Listing("Proposition 1: two-layer networks against the linear model", (45, 600)),
+    "fine-tuning-bound": Listing("Proposition 2: the fine-tuning bound, corrected", (75, 600)),
 }
 STUDIES = tuple(LISTINGS)
 

@@ -55,7 +55,10 @@ def run_scaling(context: StudyContext) -> StudyResult:
         "fits": fits,
         "local_exponents": local,
     }
-    figures = {"scaling": draw_scaling(rows), "scaling-exponents": draw_exponents(rows, local)}
+    figures = {
+        "scaling": draw_scaling(rows),
+        "scaling-exponents": draw_exponents(local, fits),
+    }
     return StudyResult(rows, summary, describe_scaling(rows, fits), figures)
 
 
@@ -132,5 +135,5 @@ def _divide_by_gap(
 
 
 STUDY = Study(
-    "scaling", "How epsilon* grows with d and n, both thresholds", run_scaling, (100, 3600)
+    "scaling", "How epsilon* grows with d and n, both thresholds", run_scaling, (75, 3600)
 )

@@ -43,11 +43,16 @@ class Cell(NamedTuple):
         return rows * small**2 * (10.0 if self.threshold == "trajectory" else 1.0)
 
 
+# fmt: off
 # Sizes that run by default, with their replicates.
 DEFAULT_CELLS = {
-    "loss": {(1000, 5): 300, (1000, 100): 100, (2000, 140): 50, (4000, 200): 20, (100, 1000): 200},
-    "trajectory": {(1000, 10): 50, (1000, 30): 30, (1000, 100): 20, (50, 200): 50},
+    "loss": {
+        (100, 5): 300, (1000, 5): 300, (1000, 100): 50, (2000, 140): 24, (4000, 200): 16,
+        (100, 1000): 150,
+    },
+    "trajectory": {(1000, 10): 48, (1000, 30): 24, (1000, 100): 12, (50, 200): 48},
 }
+# fmt: on
 FULL_SIZES = {
     20: (200,),
     50: (2, 5, 20, 35, 75, 100, 200, 500),

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+from scipy import stats
 
+from phase_jax.linear import moments
 from phase_jax.report.plots import STAR, STYLE, TEST, THRESHOLD, TRAIN
 from phase_jax.simulate.limit import (
     MEAN_ABSOLUTE,
@@ -23,7 +26,10 @@ MARKERS = "ovs^D<P*X"
 RATIOS = np.logspace(-3.2, 2, 40)
 """Where the limits are drawn; beyond 1 the trajectory threshold's limit is not known."""
 LIMITS = {"loss": limit_epsilon_star, "trajectory": limit_trajectory_epsilon}
-NAMES = {"loss": "loss threshold", "trajectory": "trajectory threshold"}
+NAMES = {
+    "loss": "loss threshold: train loss reaches the clean test loss",
+    "trajectory": "trajectory threshold: minimisers |Std θ̂(0)| apart",
+}
 
 
 def draw_scaling(rows: list[dict[str, Any]]) -> Figure:
@@ -38,7 +44,9 @@ def draw_scaling(rows: list[dict[str, Any]]) -> Figure:
         _draw_undefined(panels[1, 0], loss)
         _draw_infinite(panels[1, 1], loss)
         panels[0, 0].set_ylabel("ε*, in the unit of x   (median, 95 % interval)")
-        figure.suptitle("Critical attack strengths of the linear model, ℓ2 attack, solved exactly")
+        figure.suptitle(
+            "Critical attack strength ε* of the linear model (Theorems 1 and 2), ℓ2 attack, exact"
+        )
         return figure
 
 
@@ -69,8 +77,8 @@ def _draw_threshold(axes: Axes, rows: list[dict[str, Any]]) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("d / n")
-    axes.set_ylim(3e-4 if threshold == "loss" else 2e-2, 30)
-    axes.legend(fontsize=7, ncols=2, loc="lower right")
+    axes.set_ylim(2e-5 if threshold == "loss" else 2e-2, 30)
+    axes.legend(fontsize=7.5, ncols=2, loc="lower right" if threshold == "loss" else "upper left")
 
 
 def _trace_limit(threshold: str, snr: float) -> tuple[np.ndarray, np.ndarray]:
@@ -89,16 +97,28 @@ def _draw_undefined(axes: Axes, rows: list[dict[str, Any]]) -> None:
         some = [row for row in own if row["n"] == size]
         _draw_shares(axes, some, "undefined", [r["d"] / size**0.5 for r in some], marker, THRESHOLD,
                      f"n = {size}")  # fmt: skip
-    own.sort(key=lambda row: row["d"] / row["n"] ** 0.5)
-    axes.plot([row["d"] / row["n"] ** 0.5 for row in own], [row["undefined_normal"] for row in own],
-              color=TEST, label="normal, from the corrected moments of Δ")  # fmt: skip
+    size = max(row["n"] for row in own)
+    root = size**0.5
+    features = np.unique(np.geomspace(max(1.0, 0.1 * root), min(4 * root, size / 2), 40).round())
+    places = features / root
+    shares = [predict_undefined(size, int(count)) for count in features]
+    axes.plot(places, shares, color=TEST, label=f"normal, corrected moments of Δ, n = {size}")
     axes.set_xscale("log")
+    axes.set_xticks([0.1, 0.2, 0.5, 1, 2, 4], ["0.1", "0.2", "0.5", "1", "2", "4"])
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("d / √n")
     axes.set_ylabel("share of draws   (95 % interval)")
     axes.set_title(
         "ε* of the loss undefined: Δ < 0  (|θ₀| = σ, d/n ≤ 0.1)", loc="left", fontsize=10
     )
     axes.legend(fontsize=8)
+
+
+def predict_undefined(num_examples: int, num_features: int) -> float:
+    """Predict the share of undefined draws: Delta normal, with Lemma 2's corrected moments."""
+    mean = float(moments.gap_mean(num_examples, num_features, 1.0, 1.0))
+    variance = float(moments.gap_variance(num_examples, num_features, 1.0, 1.0))
+    return float(stats.norm.cdf(-mean / variance**0.5))
 
 
 def _draw_infinite(axes: Axes, rows: list[dict[str, Any]]) -> None:
@@ -108,7 +128,9 @@ def _draw_infinite(axes: Axes, rows: list[dict[str, Any]]) -> None:
         for marker, size in zip(MARKERS, sizes, strict=False):
             own = [r for r in rows if r["snr"] == snr and r["n"] == size and r["ratio"] >= 0.03]
             if own:
-                _draw_shares(axes, own, "infinite", [r["ratio"] for r in own], marker, colour, None)
+                label = f"n = {size}" if snr == 1 else None
+                places = [r["ratio"] for r in own]
+                _draw_shares(axes, own, "infinite", places, marker, colour, label)
         square = snr**2
         start, end = square / (1 + square), square / (square - 1) if snr > 1 else 200.0
         axes.plot([0.01, start, start, end, end, 200], [0, 0, 1, 1, 0, 0], color=colour,
@@ -117,7 +139,9 @@ def _draw_infinite(axes: Axes, rows: list[dict[str, Any]]) -> None:
     axes.set_xlim(0.03, 110)
     axes.set_xlabel("d / n")
     axes.set_title("ε* of the loss infinite: clean risk ≥ mean(y²)", loc="left", fontsize=10)
-    axes.legend(fontsize=8, loc="center left")
+    axes.set_ylim(-0.04, 1.45)
+    axes.set_yticks(np.linspace(0, 1, 6))
+    axes.legend(fontsize=8, loc="upper left", ncols=2)
 
 
 def _draw_shares(
@@ -137,17 +161,23 @@ def _draw_shares(
                   fmt=marker, color=colour, markersize=4, linewidth=0.8, label=label)  # fmt: skip
 
 
-def draw_exponents(rows: list[dict[str, Any]], local: list[dict[str, Any]]) -> Figure:
-    """Draw exponents between neighbouring cells, with the limit's and the laws'."""
+def draw_exponents(local: list[dict[str, Any]], fits: list[dict[str, Any]]) -> Figure:
+    """Draw exponents fitted and between neighbouring cells, with the limit's and the laws'."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11.0, 4.6), layout="constrained")
         for axes, threshold in zip(figure.subplots(1, 2), NAMES, strict=True):
             _draw_local(axes, threshold, [row for row in local if row["threshold"] == threshold])
+            own = [fit for fit in fits if fit["is_main"] and fit["threshold"] == threshold]
+            _draw_fits(axes, [fit for fit in own if fit["estimate"] == own[-1]["estimate"]])
             axes.set_title(NAMES[threshold], loc="left", fontsize=10)
             axes.set_xscale("log")
             axes.set_xlabel("d / n")
-        figure.axes[0].set_ylabel("local exponent  d log ε* / d log d   (± 1.96 SE)")
-        figure.suptitle("Exponent of ε* in d at fixed n, between neighbouring sizes")
+            axes.legend(fontsize=8, loc="upper left")
+        figure.axes[0].set_ylabel("exponent of ε* in d/n   (95 % interval)")
+        figure.suptitle(
+            "Exponent of ε* in d/n: the paper has ½ for both; points between neighbouring d, "
+            "bars fitted"
+        )
         return figure
 
 
@@ -166,7 +196,16 @@ def _draw_local(axes: Axes, threshold: str, local: list[dict[str, Any]]) -> None
             [1.96 * row["exponent_error"] for row in own],
             fmt="o", color=colour, markersize=4, linewidth=0.8,
         )  # fmt: skip
-    for value, text in ((1.0, "1: order d/n"), (0.5, "½: order √(d/n)")):
+    for value, text in ((1.0, "1: order d/n"), (0.5, "½: order √(d/n), the paper's")):
         axes.axhline(value, color=THRESHOLD, linestyle="--" if value < 1 else ":", label=text)
-    axes.set_ylim(0.0, 2.0)
-    axes.legend(fontsize=8, loc="upper left")
+    axes.set_ylim(0.3, 1.6)
+
+
+def _draw_fits(axes: Axes, fits: list[dict[str, Any]]) -> None:
+    """Draw the exponents of the main fits over the cells that they come from."""
+    for fit in fits:
+        colour, ends = COLOURS[fit["snr"]], (fit["ratio_from"], fit["ratio_to"])
+        low, high = fit["exponent_low"], fit["exponent_high"]
+        label = "fitted over these d/n, several n" if fit["snr"] == 1 else None
+        axes.plot(ends, [fit["exponent"]] * 2, color=colour, linewidth=2.5, label=label)
+        axes.fill_between(ends, [low] * 2, [high] * 2, color=colour, alpha=0.18, linewidth=0)

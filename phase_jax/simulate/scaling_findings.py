@@ -10,6 +10,8 @@ import numpy as np
 from phase_jax.simulate.scaling_cells import SNRS, THRESHOLDS
 from phase_jax.simulate.scaling_fits import ESTIMATES, MAIN, name_error
 
+SAME = ("snr", "num_cells", "ratio_from", "ratio_to")
+"""What fits over the same cells have in common."""
 NAMES = {"loss": "Loss threshold", "trajectory": "Trajectory threshold"}
 
 
@@ -40,19 +42,21 @@ def _describe_main(threshold: str, snr: float, fits: list[dict[str, Any]]) -> st
         f"in d/n {_show_exponent(best)}"
     )
     unit = ""
+    off = (best["exponent"] - 0.5) / best["exponent_error"]
     if threshold == "loss":
-        off = (best["exponent"] - 0.5) / best["exponent_error"]
         text += (
             f" from ε*/Δ and the exact mean of Δ, {_show_exponent(median)} from plain medians: "
             f"order d/n, {off:.0f} standard errors from the paper's ½"
         )
         unit = " σ/|θ₀|"
+    else:
+        text += f": order √(d/n), as Theorem 1 says, {abs(off):.1f} standard errors from ½"
     text += (
         f"; the limit n → ∞ has {best['limit_exponent']:.3f} over the same cells and tends to "
-        f"{best['theory']:g} as d/n → 0. Prefactor {best['prefactor']:.2f} ± "
+        f"{best['theory']:g} only as d/n → 0. Prefactor {best['prefactor']:.2f} ± "
         f"{best['prefactor'] * best['prefactor_log_error']:.2f}{unit} (first order: 1.25{unit})"
     )
-    if best["corrected_error"] < 0.1:
+    if best["corrected_error"] < 0.1 and best["num_cells"] > 4:  # with freedom left
         text += (
             f"; with the first correction fitted as well the exponent is "
             f"{best['corrected_exponent']:.3f} ± {best['corrected_error']:.3f}"
@@ -68,14 +72,15 @@ def _describe_sensitivity(threshold: str, fits: list[dict[str, Any]]) -> str:
     """Say how far the exponent moves with the fitting region."""
     own = [f for f in fits if f["threshold"] == threshold and f["num_cells"] > 2]
     own = [f for f in own if f["estimate"] == ESTIMATES[threshold][-1]]
+    own = list({tuple(f[name] for name in SAME): f for f in own}.values())
     if not own:
         return ""
     low, high = (pick(fit["exponent"] for fit in own) for pick in (min, max))
     gap = max(abs(fit["exponent"] - fit["limit_exponent"]) for fit in own)
     return (
-        f"{NAMES[threshold]}: over {len(own)} fits (regions and |θ₀|/σ) the exponent is between "
-        f"{low:.3f} and {high:.3f}, never further than {gap:.3f} from the limit's over the same "
-        "cells."
+        f"{NAMES[threshold]}: over {len(own)} fits over different cells or |θ₀|/σ the exponent is "
+        f"between {low:.3f} and {high:.3f}, never further than {gap:.3f} from the limit's over the "
+        "same cells."
     )
 
 
@@ -95,8 +100,8 @@ def _describe_limit(threshold: str, rows: list[dict[str, Any]]) -> str:
     return (
         f"{NAMES[threshold]} against the limit n → ∞ at the same d/n, no parameter fitted: "
         f"{len(own)} cells with 20 ≤ d < n are off by {100 * float(np.median(off)):.1f} % "
-        f"(median) and at most {100 * max(off):.1f} % (n = {worst['n']}, d = {worst['d']}, "
-        f"|θ₀|/σ = {worst['snr']:g})."
+        f"(median) and at most {100 * max(off):.1f} % ± {100 * worst[name_error(name)]:.1f} % (n = "
+        f"{worst['n']}, d = {worst['d']}, |θ₀|/σ = {worst['snr']:g})."
     )
 
 

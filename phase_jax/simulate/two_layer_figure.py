@@ -23,7 +23,7 @@ def draw_gaps(rows: list[dict[str, Any]], unit_rows: list[dict[str, Any]]) -> Fi
     sizes = list(dict.fromkeys((row["n"], row["d"]) for row in rows))
     last = max(row["steps"] for row in rows)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(12.0, 4.6), layout="constrained")
+        figure = Figure(figsize=(12.5, 5.2), layout="constrained")
         panels = figure.subplots(1, len(sizes) + 1, sharey=True)
         for axes, (num_examples, num_features) in zip(panels, sizes, strict=False):
             here = [row for row in rows if (row["n"], row["d"]) == (num_examples, num_features)]
@@ -43,9 +43,13 @@ def draw_gaps(rows: list[dict[str, Any]], unit_rows: list[dict[str, Any]]) -> Fi
             axes.set_yscale("log")
         handles, labels = panels[0].get_legend_handles_labels()
         more, names = panels[-1].get_legend_handles_labels()
-        figure.legend(handles + more, labels + names, loc="outside lower center", ncols=5)
+        figure.legend(
+            handles + more, labels + names, loc="outside lower center", ncols=5, fontsize=9
+        )
         figure.suptitle(
-            "Proposition 1: network and linear model, gap of their predictions", fontsize=11
+            "Proposition 1: gap of the predictions of network and linear model (median; bands: "
+            "5-95 %, matched start)",
+            fontsize=11,
         )
         return figure
 
