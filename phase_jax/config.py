@@ -9,23 +9,25 @@ the field's own path.
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 from phase_jax.grid import complete_grid
-from phase_jax.types import InputError
 
 DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn_cropped")
-MODELS = ("mlp", "mnist_cnn", "mnist_cnn_small")
+RESIDUAL_MODELS = ("preactresnet10", "preactresnet18", "wideresnet10", "wideresnet34")
+MODELS = ("mlp", "mnist_cnn", "mnist_cnn_small", *RESIDUAL_MODELS)
 ATTACKS = ("pgd", "fgm", "gaussian")
 NORMS = ("linf", "l2")
 STEP_RULES = ("relative", "absolute")
 OPTIMIZERS = ("sgd", "adam")
-OBJECTIVES = ("vanilla",)
+OBJECTIVES = ("vanilla", "trades", "mart")
+BATCH_NORM_MODES = ("batch", "running")
+AUGMENTATIONS = ("none", "crop_flip", "crop_flip_rotate")
 SELECTIONS = ("test", "validation")
 SOLVER_METHODS = ("interpolation", "line", "regression", "isotonic", "monotone_spline")
 TRAIN_LOSSES = ("logged", "evaluated")
 CONV_FORMS = ("auto", "lax", "matmul")
+COMPUTE_TYPES = ("float32", "bfloat16")
 
 
 def option(default: Any, text: str, *, flag: str | None = None) -> Any:
@@ -81,6 +83,24 @@ class ModelConfig:
         "how convolutions are computed: lax, matmul (fast on a CPU), or auto by backend",
         flag="conv-form",
     )
+    width: int | None = option(
+        None,
+        "residual networks: channels of the first stage of preactresnet, factor k of wideresnet; "
+        "by default the usual 64 and 10",
+        flag="width",
+    )
+    dtype: str = option(
+        "float32",
+        "residual networks: type of the computation, float32 or bfloat16; parameters, BatchNorm "
+        "statistics and logits are float32 always",
+        flag="dtype",
+    )
+    normalise: bool = option(
+        True,
+        "residual networks: standardise pixels inside the network, by the usual mean and standard "
+        "deviation of the named data set where it has them (cifar10, cifar100, svhn_cropped)",
+        flag="normalise",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +122,15 @@ class AttackConfig:
         "relative", "unit of --step-size: relative to epsilon, or absolute", flag="step-rule"
     )
     random_start: bool = option(True, "start from a random point of the ball", flag="random-start")
+    num_restarts: int = option(
+        1, "random restarts; the worst per image counts", flag="attack-restarts"
+    )
+    batch_norm: str | None = option(
+        None,
+        "statistics of BatchNorm during the attack: batch, or running (evaluation mode); by "
+        "default batch for vanilla, running for trades and mart",
+        flag="attack-batch-norm",
+    )
 
     def step_length(self) -> float:
         """Step length in the unit named by `step_rule`."""
@@ -139,11 +168,23 @@ class TrainingConfig:
     """How each lane is trained."""
 
     objective: str = option(
-        "vanilla", "loss: vanilla (adversarial cross-entropy)", flag="objective"
+        "vanilla",
+        "loss: vanilla (adversarial cross-entropy), trades (clean cross-entropy + beta KL), or "
+        "mart (boosted adversarial cross-entropy + beta weighted KL)",
+        flag="objective",
+    )
+    beta: float | None = option(
+        None, "weight of the KL term; by default 6 for trades, 5 for mart", flag="beta"
     )
     num_epochs: int = option(20, "passes over the training images", flag="epochs")
     batch_size: int = option(
         64, "images per step; the last batch may be smaller", flag="batch-size"
+    )
+    augmentation: str = option(
+        "none",
+        "of every training image, each epoch anew: none, crop_flip (reflecting pad of 4), or "
+        "crop_flip_rotate (zero pad of 4, up to 15 degrees)",
+        flag="augmentation",
     )
     optimizer: str = option("sgd", "sgd or adam", flag="optimizer")
     learning_rate: float = option(0.1, "initial learning rate", flag="learning-rate")
@@ -226,97 +267,3 @@ class SweepConfig:
     def epsilons(self) -> tuple[float, ...]:
         """The grid, sorted, with zero: what is trained."""
         return complete_grid(self.epsilon_grid)
-
-
-def validate_config(config: SweepConfig) -> SweepConfig:
-    """Check every field before anything is loaded or compiled.
-
-    Args:
-      config: The configuration.
-
-    Returns:
-      The same configuration.
-
-    Raises:
-      InputError: A field has a value that is not allowed; the message names the flag.
-    """
-    data, model, attack, evaluation = config.data, config.model, config.attack, config.evaluation
-    training, lanes, solver = config.training, config.lanes, config.solver
-    complete_grid(config.epsilon_grid, "--eps-grid")
-    _require_number("--target-eps", config.target_epsilon, 0, optional=True)
-    _require_integer("--seeds", config.num_seeds, 1, 10_000)
-    _require_integer("--seed", config.seed, 0, 2**31 - 1)
-    _require_name("--dataset", data.name, DATASETS)
-    _require_integer("--num-train", data.num_train, 1, optional=True)
-    _require_integer("--num-test", data.num_test, 1, optional=True)
-    _require_name("--selection", data.selection, SELECTIONS)
-    _require_integer("--num-selection", data.num_selection, 1)
-    _require_name("--model", model.name, MODELS)
-    for width in model.widths:
-        _require_integer("--widths", width, 1)
-    _require_integer("--hidden", model.hidden, 1)
-    _require_name("--conv-form", model.conv_form, CONV_FORMS)
-    _require_name("--attack", attack.name, ATTACKS)
-    _require_name("--norm", attack.norm, NORMS)
-    _require_integer("--attack-steps", attack.num_steps, 1)
-    _require_number("--step-size", attack.step_size, 0, optional=True)
-    _require_name("--step-rule", attack.step_rule, STEP_RULES)
-    _require_absolute_size("--step-size", attack.step_size, attack.step_rule)
-    _require_integer("--eval-steps", evaluation.num_steps, 1)
-    _require_number("--eval-step-size", evaluation.step_size, 0, optional=True)
-    _require_name("--eval-step-rule", evaluation.step_rule, STEP_RULES)
-    _require_absolute_size("--eval-step-size", evaluation.step_size, evaluation.step_rule)
-    _require_integer("--eval-restarts", evaluation.num_restarts, 1)
-    _require_integer("--eval-batch-size", evaluation.batch_size, 1)
-    _require_name("--objective", training.objective, OBJECTIVES)
-    _require_integer("--epochs", training.num_epochs, 1)
-    _require_integer("--batch-size", training.batch_size, 1)
-    _require_name("--optimizer", training.optimizer, OPTIMIZERS)
-    _require_number("--learning-rate", training.learning_rate, 0)
-    _require_number("--momentum", training.momentum, 0, 1)
-    _require_number("--weight-decay", training.weight_decay, 0)
-    for fraction in training.decay_at:
-        _require_number("--decay-at", fraction, 0, 1)
-    _require_number("--decay-factor", training.decay_factor, 0)
-    _require_integer("--lane-width", lanes.width, 1, optional=True)
-    _require_integer("--epochs-per-chunk", lanes.epochs_per_chunk, 1, optional=True)
-    _require_name("--solver", solver.method, SOLVER_METHODS)
-    _require_name("--train-loss", solver.train_loss, TRAIN_LOSSES)
-    if not 0 < solver.confidence < 1:
-        raise InputError(f"--confidence: {solver.confidence!r}; allowed: between 0 and 1")
-    _require_integer("--num-resamples", solver.num_resamples, 100)
-    return config
-
-
-def _require_name(field: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise InputError(f"{field}: {value!r} is not known; allowed: {', '.join(allowed)}")
-
-
-def _require_integer(
-    field: str, value: Any, low: int, high: float = math.inf, *, optional: bool = False
-) -> None:
-    if value is None and optional:
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        bound = f"at least {low}" if math.isinf(high) else f"{low} to {high}"
-        raise InputError(f"{field}: {value!r} is not allowed; allowed: a whole number, {bound}")
-
-
-def _require_number(
-    field: str, value: Any, low: float, high: float = math.inf, *, optional: bool = False
-) -> None:
-    if value is None and optional:
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InputError(f"{field}: {value!r} is not allowed; allowed: a number")
-    if not math.isfinite(value) or not low <= value <= high:
-        bound = f"at least {low}" if math.isinf(high) else f"{low} to {high}"
-        raise InputError(f"{field}: {value!r} is not allowed; allowed: a finite number, {bound}")
-
-
-def _require_absolute_size(field: str, size: float | None, rule: str) -> None:
-    if rule == "absolute" and size is None:
-        raise InputError(
-            f"{field}: an absolute step rule needs it; allowed: a number of pixels > 0"
-        )

@@ -14,6 +14,7 @@ from phase_jax.attacks import NORMS, fgm, gaussian, pgd
 ATTACKS = {
     "pgd": functools.partial(pgd, num_steps=4),
     "pgd with restarts": functools.partial(pgd, num_steps=2, num_restarts=3),
+    "pgd from noise": functools.partial(pgd, num_steps=4, start_noise=1e-3),
     "pgd without random start": functools.partial(pgd, num_steps=4, random_start=False),
     "fgm": fgm,
     "fgm with random start": functools.partial(fgm, random_start=True),

@@ -23,8 +23,11 @@ FORBIDDEN_NAMES = {"utils", "misc", "common"}
 LAYERS = (
     "types",
     "environment",
+    "requirements",
     "grid",
     "config",
+    "config_file",
+    "validation",
     "solver",
     "monte_carlo",
     "linear",
@@ -36,6 +39,7 @@ LAYERS = (
     "sweep",
     "report",
     "simulate",
+    "reproduce",
     "cli",
 )
 ONLY = {
@@ -44,8 +48,8 @@ ONLY = {
 }
 # Who may import these; all others may be imported from anywhere below them.
 USERS = {
-    "environment": {"sweep", "report", "simulate", "cli"},
-    "solver": {"sweep", "report", "simulate", "cli"},
+    "environment": {"sweep", "report", "simulate", "reproduce", "cli"},
+    "solver": {"sweep", "report", "simulate", "reproduce", "cli"},
     "monte_carlo": {"simulate", "cli"},
     "linear": {"simulate", "cli"},
 }

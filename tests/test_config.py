@@ -6,7 +6,8 @@ import pytest
 
 from phase_jax import InputError, attacks, build_model, losses, solver
 from phase_jax import config as configuration
-from phase_jax.config import SweepConfig, validate_config
+from phase_jax.config import SweepConfig
+from phase_jax.validation import validate_config
 
 
 def test_the_default_configuration_is_valid():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import flax.linen as nn
 import jax
 import numpy as np
@@ -33,6 +35,16 @@ class Plain(nn.Module):
 
     @nn.compact
     def __call__(self, x):
+        return nn.Dense(3)(x)
+
+
+class Masked(nn.Module):
+    """BatchNorm over the examples that count, and a linear layer."""
+
+    @nn.compact
+    def __call__(self, x, *, train, weights=None):
+        mask = None if weights is None else weights[:, None] > 0
+        x = nn.BatchNorm(use_running_average=not train)(x, mask=mask)
         return nn.Dense(3)(x)
 
 
@@ -98,3 +110,25 @@ def test_module_without_a_train_argument_can_be_wrapped():
 def test_wrapped_module_is_called_after_its_class_unless_named():
     assert wrap_linen(Plain(), (6,)).name == "Plain"
     assert wrap_linen(Plain(), (6,), name="mine").name == "mine"
+
+
+def test_weights_reach_a_module_that_takes_them_and_no_other():
+    weights = (np.arange(len(FEATURES)) < 30).astype(np.float32)
+    model = wrap_linen(Masked(), (6,))
+    params, state = model.init(KEY)
+    logits, moved = model.apply(params, state, FEATURES, train=True, weights=weights)
+    alone, moved_alone = model.apply(params, state, FEATURES[:30], train=True)
+    np.testing.assert_allclose(logits[:30], alone, rtol=1e-4, atol=1e-5)
+    check = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+    jax.tree.map(check, moved, moved_alone)
+    for module in (Normalised(), Dropped(), Plain()):
+        deaf = wrap_linen(module, (6,))
+        params, state = deaf.init(KEY)
+        logits, _ = deaf.apply(params, state, FEATURES, train=False, weights=weights)
+        expected, _ = deaf.apply(params, state, FEATURES, train=False)
+        np.testing.assert_array_equal(logits, expected)
+
+
+def test_batch_statistics_are_found_in_the_state():
+    found = [wrap_linen(module, (6,)).has_batch_statistics for module in (Normalised(), Dropped())]
+    assert found == [True, False]

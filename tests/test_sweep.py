@@ -24,9 +24,9 @@ from phase_jax import (
     solve_epsilon_star,
     write_result,
 )
-from phase_jax.config import validate_config
 from phase_jax.report import build_document
 from phase_jax.sweep import choose_lane_width
+from phase_jax.validation import validate_config
 
 
 @pytest.fixture(scope="module")

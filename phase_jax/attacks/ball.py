@@ -55,6 +55,13 @@ def draw_in_ball(
     return radius * length * direction
 
 
+def draw_noise(
+    key: PRNGKeyArray, x: Float[Array, "B ..."], deviation: float
+) -> Float[Array, "B ..."]:
+    """Draw Gaussian noise of a standard deviation; it may leave a small ball."""
+    return deviation * jax.random.normal(key, x.shape, x.dtype)
+
+
 def turn_steepest(gradient: Float[Array, "B ..."], norm: str) -> Float[Array, "B ..."]:
     """Turn a gradient into the direction of steepest ascent in the norm."""
     if norm == "linf":

@@ -37,6 +37,7 @@ def make_attack(
     step_rule: str = "relative",
     random_start: bool = True,
     num_restarts: int = 1,
+    start_noise: float | None = None,
     bounds: tuple[float, float] = (0.0, 1.0),
 ) -> Attack:
     """Fix everything about an attack except its strength.
@@ -48,7 +49,9 @@ def make_attack(
       step_length: Length of a step, in units of epsilon or of pixels.
       step_rule: `relative` (to epsilon) or `absolute` (pixels).
       random_start: Whether to start at a random point of the ball.
-      num_restarts: Random restarts of `pgd`.
+      num_restarts: Random restarts of `pgd` and `fgm`.
+      start_noise: A random start is Gaussian noise of this standard deviation, in pixels, instead
+        of a point of the ball.
       bounds: Smallest and largest allowed pixel value.
 
     Returns:
@@ -83,6 +86,7 @@ def make_attack(
             bounds=bounds,
             random_start=random_start,
             num_restarts=num_restarts,
+            start_noise=start_noise,
         )
 
     return attack

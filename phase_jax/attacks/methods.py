@@ -13,6 +13,7 @@ from phase_jax.attacks.ball import (
     align_with_images,
     clamp_to_box,
     draw_in_ball,
+    draw_noise,
     measure_l2,
     measure_linf,
     project,
@@ -40,6 +41,7 @@ def pgd(
     bounds: tuple[float, float] = (0.0, 1.0),
     random_start: bool = True,
     num_restarts: int = 1,
+    start_noise: float | None = None,
 ) -> Float[Array, "B ..."]:
     r"""Maximise a loss over a ball around each image by projected gradient ascent.
 
@@ -49,7 +51,8 @@ def pgd(
     x + delta inside `bounds`. The last iterate is returned.
 
     Args:
-      loss_fn: Maps images to the loss of each image; images must not influence one another.
+      loss_fn: Maps images to the loss of each image. Where images influence one another, through
+        batch statistics say, the sum of the losses is ascended, and restarts have no meaning.
       x: Images inside `bounds`.
       key: Random key; may be None when nothing is random.
       epsilon: Radius of the ball in `norm`, in the unit of the pixels; traced; scalar or [B].
@@ -59,6 +62,8 @@ def pgd(
       bounds: Smallest and largest allowed pixel value.
       random_start: Whether to start at a random point of the ball (static).
       num_restarts: Random restarts; for each image the one with the largest loss is kept (static).
+      start_noise: A random start is Gaussian noise of this standard deviation, in the unit of the
+        pixels, instead of a point of the ball, as TRADES and MART do (static).
 
     Returns:
       Adversarial images, inside the ball and the bounds. Equal to `x` where epsilon is zero.
@@ -83,11 +88,16 @@ def pgd(
         delta = jax.lax.fori_loop(0, num_steps, step, clamp_to_box(start, x, bounds))
         return jnp.clip(x + delta, *bounds)
 
+    def ascend_from(start_key: PRNGKeyArray) -> Float[Array, "B ..."]:
+        if start_noise is None:
+            return ascend(draw_in_ball(start_key, x, radius, norm))
+        return ascend(draw_noise(start_key, x, start_noise))
+
     if not random_start or key is None:
         return ascend(jnp.zeros_like(x))
     if num_restarts == 1:
-        return ascend(draw_in_ball(key, x, radius, norm))
-    return _keep_worst(loss_fn, ascend, x, jax.random.split(key, num_restarts), radius, norm)
+        return ascend_from(key)
+    return _keep_worst(loss_fn, ascend_from, jax.random.split(key, num_restarts))
 
 
 def fgm(
@@ -178,23 +188,20 @@ def gaussian(
 
 def _keep_worst(
     loss_fn: LossFn,
-    ascend: Callable[[Float[Array, "B ..."]], Float[Array, "B ..."]],
-    x: Float[Array, "B ..."],
+    ascend_from: Callable[[PRNGKeyArray], Float[Array, "B ..."]],
     keys: PRNGKeyArray,
-    radius: Float[Array, "..."],
-    norm: str,
 ) -> Float[Array, "B ..."]:
     """Run every restart and keep, for each image, the one with the largest loss."""
 
     def restart(carry, key):
         worst, worst_loss = carry
-        candidate = ascend(draw_in_ball(key, x, radius, norm))
+        candidate = ascend_from(key)
         loss = loss_fn(candidate)
         better = loss > worst_loss
-        chosen = jnp.where(better.reshape((-1,) + (1,) * (x.ndim - 1)), candidate, worst)
+        chosen = jnp.where(better.reshape((-1,) + (1,) * (worst.ndim - 1)), candidate, worst)
         return (chosen, jnp.where(better, loss, worst_loss)), None
 
-    first = ascend(draw_in_ball(keys[0], x, radius, norm))
+    first = ascend_from(keys[0])
     (worst, _), _ = jax.lax.scan(restart, (first, loss_fn(first)), keys[1:])
     return worst
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import phase_jax
 from phase_jax.cli.data import run_data_command
 from phase_jax.cli.parse import join_lines
+from phase_jax.cli.reproduce import run_reproduce_command
 from phase_jax.cli.simulate import run_simulate_command
 from phase_jax.cli.sweep import run_sweep_command
 from phase_jax.types import InputError, InterruptedRunError
@@ -27,6 +28,7 @@ EXIT_INTERRUPTED = 130
 COMMANDS = {
     "sweep": "train a network at many attack strengths and solve for epsilon*",
     "simulate": "run a study of the linear model (`simulate STUDY`; `simulate --list`)",
+    "reproduce": "reproduce a table or figure of the paper (`reproduce list`)",
     "data": "prepare data sets (`data prepare NAME --source DIR`)",
 }
 
@@ -75,6 +77,7 @@ def main(arguments: Sequence[str]) -> int:
         run_fns = {
             "sweep": run_sweep_command,
             "simulate": run_simulate_command,
+            "reproduce": run_reproduce_command,
             "data": run_data_command,
         }
         return run_fns[arguments[0]](arguments[1:])

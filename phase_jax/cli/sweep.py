@@ -6,8 +6,10 @@ import contextlib
 import dataclasses
 
 from phase_jax.cli.parse import parse_arguments
-from phase_jax.config import SweepConfig, option, validate_config
+from phase_jax.config import SweepConfig, option
+from phase_jax.config_file import load_config_file
 from phase_jax.types import InputError, InterruptedRunError
+from phase_jax.validation import validate_config
 
 SWEEP_DESCRIPTION = """\
 Train one network at many attack strengths and seeds, side by side, and solve for epsilon*: the
@@ -16,6 +18,8 @@ largest attack strength whose adversarial train loss stays below the clean model
 Every epsilon is a radius in pixel space [0, 1]; numbers may be fractions such as 8/255. A Python
 file that defines `config = SweepConfig(...)` may come first and supplies the defaults below:
   python -m phase_jax.sweep configs/mnist.py --eps-grid 0:0.2:9 --seeds 3 --out runs/mnist
+`FILE.py:NAME` takes another configuration that the file defines, such as
+configs/paper/mnist-cnn16-50k-linf.py:quick.
 """
 
 
@@ -46,7 +50,7 @@ def run_sweep_command(arguments: list[str]) -> int:
     """Parse, check everything that can be checked cheaply, then run."""
     default = SweepCommand()
     if arguments and not arguments[0].startswith("-"):
-        default = dataclasses.replace(default, config=_load_config_file(arguments.pop(0)))
+        default = dataclasses.replace(default, config=load_config_file(arguments.pop(0)))
     command = parse_arguments(
         SweepCommand, arguments, default, "phase-jax sweep [CONFIG]", SWEEP_DESCRIPTION
     )
@@ -65,25 +69,3 @@ def run_sweep_command(arguments: list[str]) -> int:
         with contextlib.suppress(OSError):
             out.rmdir()  # nothing was written: leave no empty directory
         raise
-
-
-def _load_config_file(path: str) -> SweepConfig:
-    """Run a configuration file and take its `config`; such a file is code, not data."""
-    import runpy
-
-    try:
-        namespace = runpy.run_path(path)
-    except FileNotFoundError:
-        raise InputError(
-            f"CONFIG: {path!r} does not exist; give a Python file, or a flag"
-        ) from None
-    except OSError as error:
-        raise InputError(f"CONFIG: {path!r} cannot be read: {error.strerror}") from None
-    except (Exception, SystemExit) as error:
-        raise InputError(
-            f"CONFIG: {path!r} failed to run: {type(error).__name__}: {error}"
-        ) from None
-    config = namespace.get("config")
-    if not isinstance(config, SweepConfig):
-        raise InputError(f"CONFIG: {path!r} does not define config = SweepConfig(...)")
-    return config

@@ -13,10 +13,12 @@ from __future__ import annotations
 from phase_jax.data.directory import check_available
 from phase_jax.data.fingerprint import fingerprint_dataset
 from phase_jax.data.load import load_dataset
+from phase_jax.data.pixel_statistics import PIXEL_STATISTICS
 from phase_jax.data.prepare import prepare_dataset
 from phase_jax.data.subset import hold_out_validation
 
 __all__ = [
+    "PIXEL_STATISTICS",
     "check_available",
     "fingerprint_dataset",
     "hold_out_validation",

@@ -1,5 +1,19 @@
 """Networks behind one small interface; Flax is not visible outside this package."""
 
-from phase_jax.models.build import Model, build_model, fingerprint_parameters, wrap_linen
+from phase_jax.models.build import build_model
+from phase_jax.models.interface import (
+    Model,
+    fingerprint_parameters,
+    standardise_pixels,
+    wrap_linen,
+)
+from phase_jax.models.torch_import import load_torch_parameters
 
-__all__ = ["Model", "build_model", "fingerprint_parameters", "wrap_linen"]
+__all__ = [
+    "Model",
+    "build_model",
+    "fingerprint_parameters",
+    "load_torch_parameters",
+    "standardise_pixels",
+    "wrap_linen",
+]

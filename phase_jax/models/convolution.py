@@ -10,6 +10,7 @@ folded into the convolution it would leave XLA's fast path.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import flax.linen as nn
@@ -24,14 +25,16 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 class Convolution(nn.Module):
-    """Convolution layer with bias, NHWC, square kernel.
+    """Convolution layer, NHWC, square kernel, computed in the type of its input.
 
     Attributes:
       features: Output channels.
-      kernel_size: Side of the kernel; a multiple of `stride` in the `matmul` form.
+      kernel_size: Side of the kernel.
       stride: Step in both directions.
       padding: Zeros added on every side.
       form: `lax` or `matmul`.
+      use_bias: Add a bias to each output channel.
+      kernel_init: Draws the kernel.
     """
 
     features: int
@@ -39,14 +42,19 @@ class Convolution(nn.Module):
     stride: int = 1
     padding: int = 0
     form: str = "lax"
+    use_bias: bool = True
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H2 W2 F"]:
         """Convolve a batch."""
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        kernel = self.param("kernel", self.kernel_init, shape).astype(x.dtype)
+        out = convolve(x, kernel, self.stride, self.padding, self.form)
+        if not self.use_bias:
+            return out
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        return convolve(x, kernel, self.stride, self.padding, self.form) + bias
+        return out + bias.astype(x.dtype)
 
 
 def convolve(
@@ -74,9 +82,13 @@ def convolve(
             x, kernel, (stride, stride), sides, dimension_numbers=_LAYOUT
         )
     x = _pad(x, padding)
+    size = kernel.shape[0]
+    if size == 1:
+        return x[:, ::stride, ::stride] @ kernel[0, 0]
     if stride == 1:
         return _convolve_patches(x, kernel)
-    return _patches(_space_to_depth(x, stride), kernel.shape[0] // stride) @ (
+    x, kernel = _fill_blocks(x, kernel, stride)
+    return _patches(_space_to_depth(x, stride), math.ceil(size / stride)) @ (
         _fold_kernel(kernel, stride)
     )
 
@@ -126,10 +138,23 @@ def _patches(x: Float[Array, "B H W C"], size: int) -> Float[Array, "B H2 W2 kkC
     return jnp.concatenate(shifted, axis=-1)
 
 
+def _fill_blocks(
+    x: Float[Array, "B H W C"], kernel: Float[Array, "k k C F"], stride: int
+) -> tuple[Array, Array]:
+    """Continue a kernel with zeros to a multiple of the stride, and cut or pad images to fit."""
+    size = kernel.shape[0]
+    missing = -size % stride
+    kernel = jnp.pad(kernel, ((0, missing), (0, missing), (0, 0), (0, 0)))
+    changes = []
+    for side in x.shape[1:3]:
+        last_place = (side - size) // stride * stride
+        changes.append((0, last_place + size + missing - side, 0))
+    return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *changes, (0, 0, 0))), kernel
+
+
 def _space_to_depth(x: Float[Array, "B H W C"], block: int) -> Float[Array, "B H2 W2 bbC"]:
     """Move block x block squares into channels."""
     batch, height, width, channels = x.shape
-    x = x[:, : height - height % block, : width - width % block]
     x = x.reshape(batch, height // block, block, width // block, block, channels)
     x = x.transpose(0, 1, 3, 2, 4, 5)
     return x.reshape(batch, height // block, width // block, block * block * channels)

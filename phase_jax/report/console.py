@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from phase_jax.sweep import SweepProgress, SweepResult
+    from phase_jax.types import EpsilonStarEstimate
 
 PHASES = {"compile": "compiling", "train": "training", "evaluate": "evaluating all images"}
 
@@ -64,13 +65,16 @@ def print_summary(console: Console, result: SweepResult, out: pathlib.Path) -> N
     plain = not console.is_terminal  # one line stays one line in a file
     lanes, epsilons = result.lanes, result.epsilons
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("ε", "train loss", "test loss", "test acc.", "clean acc.", "epoch", "lanes"):
+    plain_loss = result.cross_entropy is not None
+    names = ("ε", "train loss", "test loss", "test acc.", "clean acc.", "epoch", "lanes")
+    for name in (*names[:2], *(("train CE",) if plain_loss else ()), *names[2:]):
         table.add_column(name, justify="right")
     for e, epsilon in enumerate(epsilons):
         counts = lanes.status[e] == LaneStatus.OK
         table.add_row(
             format_epsilon(epsilon),
             _mean(lanes.train_loss[e], counts, "{:.4f}"),
+            *([_mean(lanes.train_cross_entropy[e], counts, "{:.4f}")] if plain_loss else []),
             _mean(lanes.evaluated_test_loss[e], counts, "{:.4f}"),
             _mean(lanes.evaluated_test_accuracy[e], counts, "{:.1%}"),
             _mean(lanes.clean_test_accuracy[e], counts, "{:.1%}"),
@@ -84,6 +88,8 @@ def print_summary(console: Console, result: SweepResult, out: pathlib.Path) -> N
         highlight=False,
         soft_wrap=plain,
     )
+    if plain_loss:
+        console.print(_describe_cross_entropy(result), highlight=False, soft_wrap=plain)
     for caution in describe_cautions(result):
         console.print(f"caution: {caution}", style="yellow", highlight=False, soft_wrap=plain)
     console.print(describe_outcome(result), style="bold", highlight=False, soft_wrap=plain)
@@ -97,14 +103,25 @@ def print_summary(console: Console, result: SweepResult, out: pathlib.Path) -> N
 
 
 def _describe_other(result: SweepResult) -> str:
-    other = result.epsilon_star_other
     name = "evaluated" if result.config.solver.train_loss == "logged" else "logged"
-    if other.value is None:
-        return f"from the {name} train loss epsilon* is {other.status.name}"
+    return f"from the {name} train loss {_describe_estimate(result.epsilon_star_other)}"
+
+
+def _describe_cross_entropy(result: SweepResult) -> str:
+    """Say what plain cross-entropy gives, by which objectives can be compared."""
+    reading = result.cross_entropy
+    if reading is None:
+        return ""
     return (
-        f"from the {name} train loss epsilon* = {format_epsilon(other.value)} "
-        f"({format_interval(other)})"
+        f"losses are {result.description['train_loss']}; from plain cross-entropy (threshold "
+        f"{reading.thresholds.mean():.4f}) {_describe_estimate(reading.epsilon_star)}"
     )
+
+
+def _describe_estimate(estimate: EpsilonStarEstimate) -> str:
+    if estimate.value is None:
+        return f"epsilon* is {estimate.status.name}"
+    return f"epsilon* = {format_epsilon(estimate.value)} ({format_interval(estimate)})"
 
 
 def _mean(values: np.ndarray, counts: np.ndarray, form: str) -> str:

@@ -42,11 +42,8 @@ def build_document(result: SweepResult) -> dict[str, Any]:
         "cautions": describe_cautions(result),
         "epsilon_star": _describe_estimate(result.epsilon_star, chosen),
         "epsilon_star_other": _describe_estimate(result.epsilon_star_other, other),
-        "threshold": {
-            "value": result.threshold,
-            "per_seed": result.thresholds,
-            "test_set_standard_error": _test_set_error(result),
-        },
+        "threshold": _describe_threshold(result.clean_example_losses),
+        "cross_entropy": _describe_cross_entropy(result),
         "target": target,
         "lanes": _list_lanes(result),
         "config": dataclasses.asdict(result.config),
@@ -62,9 +59,30 @@ def _describe_estimate(estimate: EpsilonStarEstimate, train_loss: str) -> dict[s
     return {**fields, "train_loss": train_loss}
 
 
-def _test_set_error(result: SweepResult) -> float:
+def _describe_threshold(clean_example_losses: np.ndarray) -> dict[str, Any]:
+    """Describe the clean test loss [S, N]: mean, seed by seed, and its test-set error."""
+    per_seed = clean_example_losses.mean(axis=1)
+    return {
+        "value": per_seed.mean(),
+        "per_seed": per_seed,
+        "test_set_standard_error": _test_set_error(clean_example_losses),
+    }
+
+
+def _describe_cross_entropy(result: SweepResult) -> dict[str, Any] | None:
+    """Describe the reading in plain cross-entropy; None where it is the only one."""
+    if result.cross_entropy is None:
+        return None
+    reading, train_loss = result.cross_entropy, result.config.solver.train_loss
+    return {
+        "epsilon_star": _describe_estimate(reading.epsilon_star, train_loss),
+        "threshold": _describe_threshold(reading.clean_example_losses),
+    }
+
+
+def _test_set_error(clean_example_losses: np.ndarray) -> float:
     """Compute the standard error, from the finite test set, of the mean clean test loss."""
-    per_image = result.clean_example_losses.mean(axis=0)
+    per_image = clean_example_losses.mean(axis=0)
     if len(per_image) < 2:
         return math.nan
     return float(per_image.std(ddof=1) / math.sqrt(len(per_image)))

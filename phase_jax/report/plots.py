@@ -57,7 +57,8 @@ def draw_loss_curve(result: SweepResult) -> Figure:
         _draw_star(axes, result, scale)
         norm = {"linf": "ℓ∞", "l2": "ℓ2"}[config.attack.norm]
         axes.set_xlabel(f"attack strength ε ({norm} radius, units of 1/255)")
-        axes.set_ylabel("loss")
+        own = result.cross_entropy is not None
+        axes.set_ylabel(f"loss of {result.description['objective']}" if own else "loss")
         axes.set_title(_title(result), loc="left", fontsize=11)
         heights = np.append(train[counts], result.threshold)
         axes.set_ylim(0, 1.2 * max(heights[np.isfinite(heights)], default=1.0))

@@ -35,11 +35,14 @@ class SweepProgress(NamedTuple):
 class Final(NamedTuple):
     """What a lane's selected parameters achieve on everything."""
 
-    train_loss: Any
+    train_loss: Any  # the objective's own, as all losses
+    train_cross_entropy: Any
     train_accuracy: Any
     example_losses: Any  # [N]
+    cross_entropy: Any
     accuracy: Any
     clean_example_losses: Any  # [N]
+    clean_example_cross_entropies: Any  # [N]
     clean_accuracy: Any
     num_predicted_classes: Any
 
@@ -161,10 +164,13 @@ def evaluate_lanes(
         predictions = result.clean_prediction
         return Final(
             train_loss=train.loss.mean(),
+            train_cross_entropy=train.cross_entropy.mean(),
             train_accuracy=train.correct.mean(dtype=jnp.float32),
             example_losses=result.loss,
+            cross_entropy=result.cross_entropy.mean(),
             accuracy=result.correct.mean(dtype=jnp.float32),
             clean_example_losses=result.clean_loss,
+            clean_example_cross_entropies=result.clean_cross_entropy,
             clean_accuracy=(predictions == labels).mean(dtype=jnp.float32),
             num_predicted_classes=1 + (jnp.diff(jnp.sort(predictions)) > 0).sum(),
         )

@@ -20,7 +20,8 @@ class LaneTable:
 
     `train_*` were logged during the selected epoch; `test_*` belong to the selection images after
     it. `evaluated_*` belong to the selected parameters on all training and all test images under
-    the evaluation attack, `clean_test_*` to all test images without an attack.
+    the evaluation attack, `clean_test_*` to all test images without an attack. Each `*_loss` is the
+    objective's own; `*_cross_entropy` is the plain one of the same images.
     """
 
     status: Int[np.ndarray, "E S"]
@@ -35,6 +36,31 @@ class LaneTable:
     evaluated_test_accuracy: Float[np.ndarray, "E S"]
     clean_test_loss: Float[np.ndarray, "E S"]
     clean_test_accuracy: Float[np.ndarray, "E S"]
+    train_cross_entropy: Float[np.ndarray, "E S"]
+    test_cross_entropy: Float[np.ndarray, "E S"]
+    evaluated_train_cross_entropy: Float[np.ndarray, "E S"]
+    evaluated_test_cross_entropy: Float[np.ndarray, "E S"]
+    clean_test_cross_entropy: Float[np.ndarray, "E S"]
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossEntropyReading:
+    """Epsilon* of lanes trained with another loss, read off their plain cross-entropy.
+
+    Attributes:
+      clean_example_losses: [S, N] clean cross-entropy of each seed's clean model on test images;
+        their means are the thresholds.
+      epsilon_star: Solved from the cross-entropy of the train loss named in
+        `config.solver.train_loss`.
+    """
+
+    clean_example_losses: Float[np.ndarray, "S N"]
+    epsilon_star: EpsilonStarEstimate
+
+    @property
+    def thresholds(self) -> Float[np.ndarray, "S"]:
+        """Clean test cross-entropy of each seed's clean model."""
+        return self.clean_example_losses.mean(axis=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +72,7 @@ class SweepResult:
       epsilons: [E] attack strengths, sorted, zero first.
       seeds: [S] seed numbers.
       lanes: One value a lane.
-      history: Per epoch, arrays [E, S, T]: train_loss, train_accuracy, test_loss, test_accuracy.
+      history: Per epoch, arrays [E, S, T]: the fields of `phase_jax.training.EpochInfo`.
       clean_example_losses: [S, N] clean loss of each seed's clean model on each test image; their
         means are the thresholds.
       example_losses: [E, S, N] loss of each lane's selected parameters on each test image under
@@ -59,6 +85,8 @@ class SweepResult:
       description: Names and fingerprints of data, network and objective.
       environment: Versions, device, source revision.
       seconds: Time spent: compiling, training, evaluating, total.
+      cross_entropy: The same in plain cross-entropy, by which objectives can be compared; None
+        where the objective is cross-entropy itself.
     """
 
     config: SweepConfig
@@ -76,6 +104,7 @@ class SweepResult:
     description: dict[str, Any]
     environment: dict[str, Any]
     seconds: dict[str, float]
+    cross_entropy: CrossEntropyReading | None = None
 
     @property
     def threshold(self) -> float:

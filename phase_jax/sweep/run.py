@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from phase_jax.config import SweepConfig, validate_config
 from phase_jax.data import fingerprint_dataset
 from phase_jax.environment import describe_environment
-from phase_jax.losses import build_objective
 from phase_jax.models import fingerprint_parameters
 from phase_jax.sweep.assemble import assemble_result
 from phase_jax.sweep.execute import (
@@ -20,7 +18,8 @@ from phase_jax.sweep.execute import (
     train_lanes,
 )
 from phase_jax.sweep.setup import (
-    find_supremum,
+    choose_objective,
+    count_classes,
     lay_out_lanes,
     prepare_data,
     prepare_model,
@@ -28,10 +27,12 @@ from phase_jax.sweep.setup import (
     split_selection,
 )
 from phase_jax.training import TrainData, make_lane_fns
+from phase_jax.validation import validate_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from phase_jax.config import SweepConfig
     from phase_jax.losses import Objective
     from phase_jax.models import Model
     from phase_jax.sweep.result import SweepResult
@@ -67,9 +68,9 @@ def run_sweep(
     environment = describe_environment()
     dataset = prepare_data(config, data)
     train_set, selection = split_selection(config, dataset)
-    objective = build_objective(config.training.objective if objective is None else objective)
+    objective = choose_objective(config, objective)
     network = prepare_model(config, dataset, model)
-    config, params_shape = resolve_config(config, dataset, network)
+    config, params_shape = resolve_config(config, dataset, network, objective)
     lane = make_lane_fns(
         config,
         network,
@@ -87,7 +88,8 @@ def run_sweep(
         states,
         history,
         final,
-        supremum=find_supremum(objective, train_set),
+        objective=objective,
+        frequencies=count_classes(train_set),
         description={
             "data": {
                 "name": dataset.name,
@@ -100,6 +102,7 @@ def run_sweep(
             },
             "model": {"name": network.name, **fingerprint_parameters(params_shape)},
             "objective": objective.name,
+            "train_loss": objective.description,
         },
         environment=environment,
         clock=clock,

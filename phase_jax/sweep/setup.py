@@ -10,10 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from phase_jax.data import hold_out_validation, load_dataset
+from phase_jax.config import RESIDUAL_MODELS
+from phase_jax.data import PIXEL_STATISTICS, hold_out_validation, load_dataset
+from phase_jax.losses import BETAS, build_objective
 from phase_jax.models import Model, build_model, wrap_linen
 from phase_jax.models.build import resolve_conv_form
 from phase_jax.sweep.lanes import choose_lane_width
+from phase_jax.training.augmentation import check_augmentation
+from phase_jax.training.step import resolve_batch_norm
 from phase_jax.types import Dataset, InputError
 
 if TYPE_CHECKING:
@@ -73,19 +77,37 @@ def prepare_model(config: SweepConfig, dataset: Dataset, model: Any) -> Model:
                 f"model: {type(model).__name__} is not allowed; allowed: {ALLOWED_MODEL}"
             )
         return wrap_linen(model, dataset.input_shape)
-    options: dict[str, Any] = {"widths": config.model.widths}
-    if config.model.name != "mlp":
-        options = {"hidden": config.model.hidden, "conv_form": config.model.conv_form}
+    chosen = config.model
+    options: dict[str, Any] = {"hidden": chosen.hidden, "conv_form": chosen.conv_form}
+    if chosen.name == "mlp":
+        options = {"widths": chosen.widths}
+    elif chosen.name in RESIDUAL_MODELS:
+        options = {"width": chosen.width, "dtype": chosen.dtype, "conv_form": chosen.conv_form}
+        if chosen.normalise and dataset.name in PIXEL_STATISTICS:
+            options["mean"], options["std"] = PIXEL_STATISTICS[dataset.name]
     return build_model(
-        config.model.name,
+        chosen.name,
         num_classes=dataset.num_classes,
         input_shape=dataset.input_shape,
         **options,
     )
 
 
+def choose_objective(config: SweepConfig, objective: Any) -> Objective:
+    """Build the named objective, or wrap the user's own."""
+    if objective is None:
+        return build_objective(config.training.objective, beta=config.training.beta)
+    return build_objective(objective)
+
+
+def choose_beta(config: SweepConfig) -> float | None:
+    """Fill in the weight of the KL term; None for an objective that has none."""
+    beta = config.training.beta
+    return BETAS.get(config.training.objective) if beta is None else beta
+
+
 def resolve_config(
-    config: SweepConfig, dataset: Dataset, network: Model
+    config: SweepConfig, dataset: Dataset, network: Model, objective: Objective
 ) -> tuple[SweepConfig, Any]:
     """Fill in every automatic choice and check that the network fits the data.
 
@@ -95,13 +117,15 @@ def resolve_config(
       config: As the user gave it.
       dataset: Loaded or the user's own, before validation images are held out.
       network: The network.
+      objective: The objective.
 
     Returns:
       The resolved configuration and the shapes of one lane's parameters.
 
     Raises:
-      InputError: The network's logits do not fit the classes.
+      InputError: The network's logits do not fit the classes, or the augmentation the images.
     """
+    check_augmentation(config.training.augmentation, dataset.input_shape)
     params_shape, state_shape = jax.eval_shape(network.init, jax.random.key(0))
     image = jax.ShapeDtypeStruct((2, *dataset.input_shape), jnp.float32)
     logits, _ = jax.eval_shape(
@@ -136,7 +160,12 @@ def resolve_config(
             num_test=len(dataset.test_labels),
         ),
         model=dataclasses.replace(config.model, conv_form=form),
-        attack=dataclasses.replace(config.attack, step_size=config.attack.step_length()),
+        attack=dataclasses.replace(
+            config.attack,
+            step_size=config.attack.step_length(),
+            batch_norm=resolve_batch_norm(config, objective),
+        ),
+        training=dataclasses.replace(config.training, beta=choose_beta(config)),
         evaluation=dataclasses.replace(
             config.evaluation, step_size=config.evaluation.step_length()
         ),
@@ -154,9 +183,7 @@ def lay_out_lanes(config: SweepConfig) -> tuple[jax.Array, jax.Array]:
     return jnp.repeat(epsilons, config.num_seeds), keys
 
 
-def find_supremum(objective: Objective, train_set: Dataset) -> float:
-    """Find the largest value that the smallest train loss can take, infinite if not known."""
-    if objective.supremum_fn is None:
-        return math.inf
+def count_classes(train_set: Dataset) -> np.ndarray:
+    """Compute the frequencies [K] of the classes among the training images."""
     counts = np.bincount(train_set.train_labels, minlength=train_set.num_classes)
-    return objective.supremum_fn(counts / counts.sum())
+    return counts / counts.sum()

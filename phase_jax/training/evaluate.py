@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from phase_jax.losses import cross_entropy
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -21,9 +23,13 @@ if TYPE_CHECKING:
 class Evaluation(NamedTuple):
     """Per-image results; N images in the order given."""
 
-    loss: Float[Array, "N"]  # under attack
+    loss: Float[Array, "N"]  # the objective's own, under attack
+    cross_entropy: Float[Array, "N"]  # under attack
     correct: Bool[Array, "N"]  # under attack
-    clean_loss: Float[Array, "N"]
+    clean_loss: Float[
+        Array, "N"
+    ]  # the objective's own, the clean image in the attacked one's place
+    clean_cross_entropy: Float[Array, "N"]
     clean_prediction: Int[Array, "N"]
 
 
@@ -44,7 +50,8 @@ def make_evaluate(
 
     Args:
       model: The network; run in evaluation mode, attack included.
-      objective: Its attack loss is ascended, its train loss reported.
+      objective: Its train loss is reported. Its attack loss is ascended, or cross-entropy where
+        the objective uses clean logits: networks trained by TRADES and MART face the same attack.
       attack: The attack.
       batch_size: Images evaluated at once.
       pixel_scale: Stored value that stands for 1.0.
@@ -52,6 +59,7 @@ def make_evaluate(
     Returns:
       `evaluate(params, state, images [N, ...], labels [N], key, epsilon) -> Evaluation`.
     """
+    ascended_fn = cross_entropy if objective.uses_clean else objective.attack_loss
 
     def evaluate_batch(
         params: Any, state: Any, images: Array, labels: Array, key: Array, epsilon: Array
@@ -61,14 +69,14 @@ def make_evaluate(
         def logits_fn(z: Array) -> Array:
             return model.apply(params, state, z, train=False)[0]
 
-        adversarial = attack(
-            lambda z: objective.attack_loss(logits_fn(z), labels), x, key, epsilon=epsilon
-        )
+        adversarial = attack(lambda z: ascended_fn(logits_fn(z), labels), x, key, epsilon=epsilon)
         logits, clean_logits = logits_fn(adversarial), logits_fn(x)
         return Evaluation(
-            loss=objective.train_loss(logits, labels),
+            loss=objective.measure_train_loss(logits, labels, clean_logits),
+            cross_entropy=cross_entropy(logits, labels),
             correct=jnp.argmax(logits, -1) == labels,
-            clean_loss=objective.train_loss(clean_logits, labels),
+            clean_loss=objective.measure_train_loss(clean_logits, labels, clean_logits),
+            clean_cross_entropy=cross_entropy(clean_logits, labels),
             clean_prediction=jnp.argmax(clean_logits, -1).astype(jnp.int32),
         )
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from phase_jax.attacks import make_attack
 from phase_jax.losses import VANILLA
-from phase_jax.training.evaluate import make_evaluate, scale_pixels
+from phase_jax.training.evaluate import make_evaluate
 from phase_jax.training.optimizer import build_optimizer
+from phase_jax.training.step import check_restarts, make_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,13 +60,16 @@ class EpochInfo(NamedTuple):
 
     Train values are weighted means over the epoch's examples, under attack, of the network as it
     was before each update, in training mode. Test values are those of the selection images under
-    the evaluation attack after the epoch.
+    the evaluation attack after the epoch. Losses are the objective's own; beside them stands the
+    plain cross-entropy of the same attacked images, by which objectives can be compared.
     """
 
     train_loss: Float[Array, ""]
     train_accuracy: Float[Array, ""]
     test_loss: Float[Array, ""]
     test_accuracy: Float[Array, ""]
+    train_cross_entropy: Float[Array, ""]
+    test_cross_entropy: Float[Array, ""]
 
 
 class LaneFns(NamedTuple):
@@ -116,7 +119,12 @@ def make_train(
 def make_lane_fns(
     config: SweepConfig, model: Model, objective: Objective, *, pixel_scale: float
 ) -> LaneFns:
-    """Make the pure functions of a lane; see `LaneFns` and `make_train`."""
+    """Make the pure functions of a lane; see `LaneFns` and `make_train`.
+
+    Raises:
+      InputError: Restarts of the training attack do not go with batch statistics.
+    """
+    check_restarts(config, model, objective)
     evaluate = make_evaluate(
         model,
         objective,
@@ -174,16 +182,18 @@ def _make_epoch(config: SweepConfig, step: Callable[..., Any], evaluate: Callabl
             return step(carry, epsilon, images, labels, weights[i], batch_key)
 
         carry = (state.params, state.model_state, state.optimizer_state)
-        carry, (losses, corrects) = jax.lax.scan(train_batch, carry, jnp.arange(len(places)))
+        carry, steps = jax.lax.scan(train_batch, carry, jnp.arange(len(places)))
         params, model_state, optimizer_state = carry
         test = evaluate(
             params, model_state, data.selection_images, data.selection_labels, test_key, epsilon
         )
         info = EpochInfo(
-            train_loss=losses.sum() / num_train,
-            train_accuracy=corrects.sum() / num_train,
+            train_loss=steps.loss.sum() / num_train,
+            train_accuracy=steps.correct.sum() / num_train,
             test_loss=test.loss.mean(),
             test_accuracy=test.correct.mean(dtype=jnp.float32),
+            train_cross_entropy=steps.cross_entropy.sum() / num_train,
+            test_cross_entropy=test.cross_entropy.mean(),
         )
         state = state._replace(
             epoch=state.epoch + 1,
@@ -211,72 +221,14 @@ def make_evaluation_attack(config: SweepConfig):
     )
 
 
-def make_step(
-    config: SweepConfig,
-    model: Model,
-    objective: Objective,
-    optimizer: optax.GradientTransformation,
-    pixel_scale: float,
-):
-    """Make one training step: attack the batch, then descend on what the attack found.
-
-    Args:
-      config: The attack.
-      model: The network; in training mode during the attack, too, but its state (BatchNorm
-        statistics) changes only with the descent, once a step.
-      objective: The loss.
-      optimizer: The optimiser.
-      pixel_scale: Stored value that stands for 1.0.
-
-    Returns:
-      `step(carry, epsilon, images, labels, weights, key) -> (carry, (loss_sum, correct_sum))`,
-      `carry` being (params, model_state, optimizer_state) and weights zero for padding.
-    """
-    attack = make_attack(
-        config.attack.name,
-        norm=config.attack.norm,
-        num_steps=config.attack.num_steps,
-        step_length=config.attack.step_length(),
-        step_rule=config.attack.step_rule,
-        random_start=config.attack.random_start,
-    )
-
-    def step(carry, epsilon, images, labels, weights, key):
-        params, model_state, optimizer_state = carry
-        attack_key, dropout_key = jax.random.split(key)
-        x = scale_pixels(images, pixel_scale)
-
-        def logits_fn(params: Any, z: Array) -> tuple[Array, Any]:
-            return model.apply(params, model_state, z, train=True, key=dropout_key)
-
-        adversarial = attack(
-            lambda z: objective.attack_loss(logits_fn(params, z)[0], labels),
-            x,
-            attack_key,
-            epsilon=epsilon,
-        )
-
-        def mean_loss(params: Any):
-            logits, new_state = logits_fn(params, adversarial)
-            losses = objective.train_loss(logits, labels) * weights
-            correct = (jnp.argmax(logits, -1) == labels) * weights
-            return losses.sum() / weights.sum(), (losses.sum(), correct.sum(), new_state)
-
-        grads, (loss_sum, correct_sum, model_state) = jax.grad(mean_loss, has_aux=True)(params)
-        updates, optimizer_state = optimizer.update(grads, optimizer_state, params)
-        params = optax.apply_updates(params, updates)
-        return (params, model_state, optimizer_state), (loss_sum, correct_sum)
-
-    return step
-
-
 def _draw_batches(
     key: PRNGKeyArray, num_train: int, batch_size: int
 ) -> tuple[Int[Array, "T B"], Float[Array, "T B"]]:
     """Shuffle the training images into batches.
 
-    The last, partial batch is filled with images from the front of the order at weight zero:
-    they cost nothing in the loss and keep batch statistics those of real images.
+    The last, partial batch is filled with images from the front of the order at weight zero: they
+    count neither in the loss nor in batch statistics. A network that takes no weights sees them in
+    its batch statistics, as real images.
     """
     num_batches = math.ceil(num_train / batch_size)
     order = jax.random.permutation(key, num_train)

@@ -1,0 +1,33 @@
+"""CIFAR-10, 50,000 images, WideResNet34-10, ℓ∞ PGD-10: Tables 3 and B.4.
+
+    python -m phase_jax.sweep configs/paper/cifar10-wideresnet34-10-50k-linf.py
+
+Needs:    one H200-class GPU, about 50 h (from counted operations, not measured);
+          CIFAR-10 as a TFDS directory
+Expected: epsilon* = 1.1/255
+Quick:    add `:quick` to the file's name; 2 CPU cores, minutes: 500 images, 4 epochs, a narrow
+          network. It shows that the setting runs and says nothing about the paper's numbers
+Versions: written for jax 0.10.2, flax 0.12.8, optax 0.2.8
+"""
+
+from phase_jax.config import ModelConfig, SweepConfig
+from phase_jax.reproduce.recipes import (
+    CIFAR10,
+    CIFAR10_TRAINING,
+    EVALUATION_LINF,
+    PGD_LINF,
+    build_quick,
+    scale_grid,
+)
+
+config = SweepConfig(
+    epsilon_grid=scale_grid(0, 1, 2),
+    num_seeds=1,
+    target_epsilon=8 / 255,
+    data=CIFAR10,
+    model=ModelConfig(name="wideresnet34", width=10),
+    attack=PGD_LINF,
+    evaluation=EVALUATION_LINF,
+    training=CIFAR10_TRAINING,
+)
+quick = build_quick(config)

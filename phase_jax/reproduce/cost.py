@@ -1,0 +1,55 @@
+"""How long a setting takes on one data-centre GPU: counted operations over an assumed rate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from phase_jax.config import SweepConfig
+
+# Floating-point operations (two per multiply-add) of one forward pass on one image, and the rate
+# assumed, in operations per second: about an eighth of an H200's peak in its default precision for
+# wide convolutions, a tenth of that where channels are too few to fill it. Assumed, not measured:
+# expect the truth within a factor of three.
+FORWARD = {
+    ("preactresnet18", 64): 1.11e9,
+    ("wideresnet34", 1): 1.38e8,
+    ("wideresnet34", 10): 1.33e10,
+    ("mnist_cnn", 16): 2.2e7,
+    ("mnist_cnn", 128): 2.4e7,
+}
+RATE = 6e13
+NARROW_RATE = 6e12
+NARROW_FORWARD = 2e8
+
+
+def estimate_hours(config: SweepConfig) -> float | None:
+    """Estimate the hours of a full run on one H200-class GPU.
+
+    Args:
+      config: A setting with its number of training images.
+
+    Returns:
+      Hours for all attack strengths and seeds together, or None for other networks than the
+      paper's.
+    """
+    model, training, images = config.model, config.training, config.data.num_train
+    size = config.model.hidden if model.name == "mnist_cnn" else model.width
+    forward = FORWARD.get((model.name, size or 0))
+    if forward is None or images is None:
+        return None
+    steps = 1 if config.attack.name == "fgm" else config.attack.num_steps
+    # A gradient in the input costs as much again as the forward pass, one in all parameters twice.
+    per_train = 2 * steps + 3 + (training.objective != "vanilla") * 3
+    per_test = 2 * config.evaluation.num_steps + 1
+    passes = images * per_train + config.data.num_selection * per_test
+    lanes = len(config.epsilons) * config.num_seeds
+    rate = NARROW_RATE if forward < NARROW_FORWARD else RATE
+    return lanes * training.num_epochs * passes * forward / rate / 3600
+
+
+def format_hours(hours: float | None) -> str:
+    """Write an estimate: `20 min`, `8 h`; `?` where there is none."""
+    if hours is None:
+        return "?"
+    return f"{60 * hours:.0f} min" if hours < 1.5 else f"{hours:.0f} h"

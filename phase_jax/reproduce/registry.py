@@ -1,0 +1,187 @@
+"""Every table and figure of the paper: what it shows, which rows it has, what it needs.
+
+No JAX: the command line lists them without waiting for it.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import NamedTuple
+
+from phase_jax.reproduce.paper import FROM_SCRATCH, UNSTABLE
+from phase_jax.types import InputError
+
+
+class Kind(enum.Enum):
+    """What an item is made of."""
+
+    STARS = "critical attack strengths"
+    LANES = "losses and accuracies of every attack strength, and epsilon*"
+    STUDIES = "studies of the linear model"
+    NOTHING = "nothing to compute"
+
+
+class Item(NamedTuple):
+    """A table or figure.
+
+    Attributes:
+      title: One line.
+      kind: What it is made of.
+      rows: Settings, or studies of `phase_jax.simulate`, by name.
+      methods: For STARS: the quantities printed for every row.
+      epsilons_255: For LANES: the attack strengths printed; all where empty.
+      later: What is not available yet, in words; empty where all is.
+    """
+
+    title: str
+    kind: Kind
+    rows: tuple[str, ...] = ()
+    methods: tuple[str, ...] = (FROM_SCRATCH,)
+    epsilons_255: tuple[float, ...] = ()
+    later: str = ""
+
+
+PREACT = "cifar10-preactresnet18"
+FINE_TUNED = (f"{PREACT}-10k-linf", f"{PREACT}-50k-l2", f"{PREACT}-50k-linf")
+FINE_TUNING = tuple(f"finetune_{attack}_{points}" for attack in ("pgd", "fgm") for points in (1, 3))
+FGM_ROWS = {f"{PREACT}-{size}-linf": f"{PREACT}-{size}-linf-fgm" for size in ("10k", "50k")}
+"""Rows of Table 2, and the settings that say from where on FGM is unstable."""
+NOT_YET = "not available yet"
+
+ITEMS = {
+    "table1": Item(
+        "Adversarial training of PreActResNet18 on CIFAR-10",
+        Kind.LANES,
+        (f"{PREACT}-50k-linf",),
+        epsilons_255=(0, 0.5, 1, 2),
+    ),
+    "table2": Item(
+        "Catastrophic overfitting of FGM: epsilon* and the first unstable epsilon",
+        Kind.STARS,
+        tuple(FGM_ROWS),
+        methods=(FROM_SCRATCH, UNSTABLE),
+    ),
+    "table3": Item(
+        "epsilon* over data sets, networks and training sizes",
+        Kind.STARS,
+        (
+            f"{PREACT}-50k-linf",
+            f"{PREACT}-10k-linf",
+            "cifar10-wideresnet34-1-50k-linf",
+            "cifar10-wideresnet34-10-50k-linf",
+            "cifar100-preactresnet18-25k-linf",
+            "cifar100-preactresnet18-50k-linf",
+            "mnist-cnn128-50k-linf",
+            "mnist-cnn16-50k-linf",
+            "svhn-preactresnet18-50k-linf",
+        ),
+    ),
+    "table4": Item(
+        "epsilon* from scratch and by fine-tuning",
+        Kind.STARS,
+        FINE_TUNED,
+        methods=(FROM_SCRATCH, *FINE_TUNING),
+        later="fine-tuning",
+    ),
+    "tableb1": Item("Set-up of Figure 2: epsilon* in two regimes", Kind.STUDIES, ("trajectory",)),
+    "tableb2": Item(
+        "CIFAR-10: sample size, batch size and norm",
+        Kind.LANES,
+        (
+            f"{PREACT}-10k-linf",
+            f"{PREACT}-10k-l2",
+            f"{PREACT}-50k-linf",
+            f"{PREACT}-50k-linf-batch256",
+            f"{PREACT}-50k-l2",
+        ),
+    ),
+    "tableb3": Item(
+        "CIFAR-100 and SVHN",
+        Kind.LANES,
+        (
+            "cifar100-preactresnet18-25k-linf",
+            "cifar100-preactresnet18-50k-linf",
+            "svhn-preactresnet18-50k-linf",
+        ),
+    ),
+    "tableb4": Item(
+        "CIFAR-10: WideResNet34 of width 1 and 10",
+        Kind.LANES,
+        ("cifar10-wideresnet34-1-50k-linf", "cifar10-wideresnet34-10-50k-linf"),
+    ),
+    "tableb5": Item(
+        "CIFAR-10: Adam, MART and TRADES (also section 5.3.2)",
+        Kind.LANES,
+        (f"{PREACT}-50k-linf-adam", f"{PREACT}-50k-linf-mart", f"{PREACT}-50k-linf-trades"),
+    ),
+    "tableb6": Item("CIFAR-10: FGM", Kind.LANES, tuple(FGM_ROWS.values())),
+    "tableb7": Item(
+        "Train losses after fine-tuning, and what they extrapolate to",
+        Kind.STARS,
+        FINE_TUNED,
+        methods=FINE_TUNING,
+        later="fine-tuning",
+    ),
+    "figure1": Item("Sketch of the trajectories: an illustration", Kind.NOTHING),
+    "figure2": Item(
+        "Linear model: paths, and p-values of the parameter",
+        Kind.STUDIES,
+        ("trajectory", "parameter-test"),
+    ),
+    "figure3": Item("Linear model: p-values of the train loss", Kind.STUDIES, ("loss-test",)),
+    "figure4": Item(
+        "Connectivity of clean and robust models", Kind.NOTHING, later="mode connectivity"
+    ),
+    "figure5": Item("Overfitting after the 101st epoch", Kind.NOTHING, later="overfitting curves"),
+    "figurea1": Item(
+        "Train loss against epsilon for three data sets",
+        Kind.LANES,
+        (
+            f"{PREACT}-50k-linf",
+            "cifar100-preactresnet18-50k-linf",
+            "svhn-preactresnet18-50k-linf",
+        ),
+    ),
+    "figureb1": Item("Learning rate of fine-tuning", Kind.NOTHING, later="fine-tuning"),
+}
+ALL = "all"
+
+
+def find_item(name: str) -> str:
+    """Return the name of an item however it is spelt (`Table B.2`, `table-b2`, `tableb2`).
+
+    Raises:
+      InputError: There is no such table or figure.
+    """
+    plain = re.sub(r"[ ._-]", "", name).lower()
+    if plain not in ITEMS and plain != ALL:
+        raise InputError(f"ITEM: {name!r} is not known; allowed: list, {ALL}, {', '.join(ITEMS)}")
+    return plain
+
+
+def select_rows(name: str, wanted: str | None) -> tuple[str, ...]:
+    """Return the rows of an item that a comma list names, all where it is None.
+
+    Raises:
+      InputError: The item does not have a row of that name.
+    """
+    rows = ITEMS[name].rows
+    if wanted is None:
+        return rows
+    chosen = [row.strip() for row in wanted.split(",")]
+    for row in chosen:
+        if row not in rows:
+            allowed = ", ".join(rows) or f"none, {name} has no rows"
+            raise InputError(f"--rows: {row!r} is not a row of {name}; allowed: {allowed}")
+    return tuple(row for row in rows if row in chosen)
+
+
+def list_settings(name: str, rows: tuple[str, ...]) -> tuple[str, ...]:
+    """List the settings that rows of an item are computed from."""
+    if ITEMS[name].kind not in (Kind.STARS, Kind.LANES):
+        return ()
+    if set(ITEMS[name].methods) <= set(FINE_TUNING):
+        return ()
+    extra = [FGM_ROWS[row] for row in rows if UNSTABLE in ITEMS[name].methods]
+    return (*rows, *extra)

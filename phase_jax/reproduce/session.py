@@ -1,0 +1,280 @@
+"""Reproduce tables and figures: run what is missing, then set it beside the paper."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import pathlib
+import sys
+import tempfile
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from phase_jax.data.directory import check_available
+from phase_jax.report.directory import claim_directory
+from phase_jax.reproduce.catalogue import load_setting
+from phase_jax.reproduce.cost import estimate_hours, format_hours
+from phase_jax.reproduce.entries import build_entries
+from phase_jax.reproduce.registry import ITEMS, Kind, list_settings, select_rows
+from phase_jax.reproduce.render import PLAIN_WIDTH, print_reproduction
+from phase_jax.reproduce.reproduction import (
+    FULL,
+    PUBLISHED,
+    QUICK,
+    Reproduction,
+    write_reproduction,
+)
+from phase_jax.reproduce.runs import has_run, has_study, name_directory, read_run, read_study
+from phase_jax.reproduce.studies import REGIME_STUDY, describe_regimes
+from phase_jax.simulate.registry import STUDIES
+from phase_jax.types import InputError
+from phase_jax.validation import validate_config
+
+if TYPE_CHECKING:
+    from phase_jax.config import SweepConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What to reproduce, and how.
+
+    Attributes:
+      items: Items of the registry; all of them where `is_all`.
+      rows: Comma list of rows of the one item, or None for all.
+      quick: Whether the quick variants are meant.
+      from_published: Whether only the solver runs, on printed losses.
+      collect: Whether nothing runs and what is there is shown.
+      out: Directory of runs and tables.
+      data_dir: Directory with prepared data, or None.
+      num_seeds: Repetitions of every setting, or None for its own number.
+      use_cache: Whether compiled programs are kept.
+      is_all: Whether items that cannot be had are passed over instead of refused.
+    """
+
+    items: tuple[str, ...]
+    rows: str | None = None
+    quick: bool = False
+    from_published: bool = False
+    collect: bool = False
+    out: pathlib.Path = pathlib.Path("runs/reproduce")
+    data_dir: str | None = None
+    num_seeds: int | None = None
+    use_cache: bool = True
+    is_all: bool = False
+
+    @property
+    def mode(self) -> str:
+        """`full`, `quick` or `published`."""
+        return PUBLISHED if self.from_published else QUICK if self.quick else FULL
+
+
+def run_reproduction(request: Request) -> int:
+    """Reproduce the items asked for, print them and write their files.
+
+    Args:
+      request: What to reproduce.
+
+    Returns:
+      Exit status 0.
+
+    Raises:
+      InputError: An item or row cannot be had, or its data are not prepared.
+      InterruptedRunError: The device's memory or the disk is full; finished runs are kept.
+    """
+    console = Console(file=sys.stdout)
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    chosen = {name: select_rows(name, request.rows) for name in request.items}
+    chosen = {name: rows for name, rows in chosen.items() if check_item(name, request)}
+    _open_out(request.out)
+    reasons: dict[str, str] = {}
+    if not (request.from_published or request.collect):
+        reasons = run_missing(console, chosen, request)
+    from phase_jax.environment import describe_environment
+
+    environment = describe_environment()
+    for name, rows in chosen.items():
+        reproduction = assemble(name, rows, request, reasons)
+        print_reproduction(console, reproduction)
+        paths = write_reproduction(reproduction, request.out, environment)
+        _print(console, f"written: {', '.join(map(str, paths))}\n")
+    return 0
+
+
+def check_item(name: str, request: Request) -> bool:
+    """Say whether an item can be had; refuse it where it was asked for by name."""
+    item = ITEMS[name]
+    if request.from_published and item.kind not in (Kind.STARS, Kind.LANES):
+        reason = f"--from-published: {name} prints no losses to solve"
+    elif not request.from_published and item.kind is Kind.NOTHING:
+        reason = f"ITEM: {name} is " + (
+            f"not available yet ({item.later})" if item.later else "an illustration"
+        )
+    else:
+        return True
+    if request.is_all:
+        return False
+    allowed = ", ".join(
+        other
+        for other, entry in ITEMS.items()
+        if entry.kind in (Kind.STARS, Kind.LANES)
+        or (entry.kind is Kind.STUDIES and not request.from_published)
+    )
+    raise InputError(f"{reason}; allowed: {allowed}")
+
+
+def run_missing(
+    console: Console, chosen: dict[str, tuple[str, ...]], request: Request
+) -> dict[str, str]:
+    """Run every setting and study that is not there yet.
+
+    Returns:
+      Setting -> why it has no run, for those whose data are not prepared.
+
+    Raises:
+      InputError: Data are not prepared for a row asked for by name.
+    """
+    missing, reasons = find_missing(chosen, request)
+    if missing:
+        _print(console, describe_plan(missing, quick=request.quick))
+    for place, (setting, config) in enumerate(missing.items(), start=1):
+        _print(console, f"\n[{place}/{len(missing)}] {setting}")
+        _run_setting(setting, config, request)
+    for study in dict.fromkeys(row for name, rows in chosen.items() for row in rows):
+        if study in STUDIES and not has_study(request.out, study, quick=request.quick):
+            _run_study(study, request)
+    return reasons
+
+
+def find_missing(
+    chosen: dict[str, tuple[str, ...]], request: Request
+) -> tuple[dict[str, SweepConfig], dict[str, str]]:
+    """Find the settings that have no run, and among them those whose data are not prepared.
+
+    Returns:
+      Setting -> what to run, and setting -> why it cannot run.
+
+    Raises:
+      InputError: Data are not prepared for a row asked for by name.
+    """
+    missing, reasons = {}, {}
+    for setting in dict.fromkeys(s for name in chosen for s in list_settings(name, chosen[name])):
+        if has_run(request.out, setting, quick=request.quick):
+            continue
+        config = configure(setting, request)
+        try:
+            check_available(config.data.name, config.data.data_dir)
+        except InputError as error:
+            if request.rows is not None:
+                raise
+            reasons[setting] = f"not run: {error}"
+        else:
+            missing[setting] = config
+    return missing, reasons
+
+
+def configure(setting: str, request: Request) -> SweepConfig:
+    """Load a setting and put in what the machine and the user decide."""
+    config = load_setting(setting, quick=request.quick)
+    data = dataclasses.replace(config.data, data_dir=request.data_dir)
+    seeds = config.num_seeds if request.num_seeds is None else request.num_seeds
+    return validate_config(dataclasses.replace(config, data=data, num_seeds=seeds))
+
+
+def describe_plan(missing: dict[str, SweepConfig], *, quick: bool) -> str:
+    """Say what is about to run and how long it takes."""
+    names = ", ".join(missing)
+    if quick:
+        return f"{len(missing)} quick variants to run, some minutes each on 2 CPU cores: {names}"
+    hours = sum(estimate_hours(config) or 0.0 for config in missing.values())
+    return (
+        f"{len(missing)} settings to run, about {format_hours(hours)} on one H200-class GPU "
+        f"(an estimate; days to months on a CPU, see --quick): {names}"
+    )
+
+
+def assemble(
+    name: str, rows: tuple[str, ...], request: Request, reasons: dict[str, str]
+) -> Reproduction:
+    """Set what is there of an item beside what the paper prints."""
+    if request.from_published:
+        from phase_jax.reproduce.solve import solve_published
+
+        return Reproduction(name, request.mode, solve_published(name, rows), [], {})
+    if ITEMS[name].kind is Kind.STUDIES:
+        return _assemble_studies(name, rows, request)
+    runs, sources = {}, {}
+    for setting in list_settings(name, rows):
+        run = read_run(request.out, setting, quick=request.quick)
+        if run is not None:
+            runs[setting] = run
+            facts = {
+                key: run.document[key] for key in ("versions", "device", "revision", "seconds")
+            }
+            sources[setting] = {
+                "directory": str(run.path), "differences": list(run.differences), **facts
+            }  # fmt: skip
+    entries = [
+        entry._replace(is_comparable=not request.quick)
+        for entry in build_entries(name, rows, runs, reasons)
+    ]
+    return Reproduction(name, request.mode, entries, [], sources)
+
+
+def _assemble_studies(name: str, rows: tuple[str, ...], request: Request) -> Reproduction:
+    findings, sources, entries = [], {}, []
+    for row in rows:
+        document = read_study(request.out, row, quick=request.quick)
+        if name == "tableb1" and row == REGIME_STUDY:
+            entries = describe_regimes(document)
+        if document is None:
+            findings.append(f"{row}: missing")
+            continue
+        findings += [f"{row}: {finding}" for finding in document["findings"]]
+        directory = name_directory(request.out, row, quick=request.quick)
+        sources[row] = {"directory": str(directory), "figures": document["figures"]}
+    return Reproduction(name, request.mode, entries, findings, sources)
+
+
+def _run_setting(setting: str, config: SweepConfig, request: Request) -> None:
+    from phase_jax.report.session import run_and_report
+
+    out = _claim(setting, config, request)
+    try:
+        run_and_report(config, out, use_cache=request.use_cache)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            out.rmdir()  # nothing was written: leave no empty directory
+        raise
+
+
+def _claim(setting: str, config: SweepConfig, request: Request) -> pathlib.Path:
+    """Claim the directory of a setting that has no result; drafts of a killed run may go."""
+    path = name_directory(request.out, setting, quick=request.quick)
+    return claim_directory(path, config, overwrite=True)
+
+
+def _run_study(study: str, request: Request) -> None:
+    from phase_jax.simulate.directory import StudySettings, claim_study_directory
+    from phase_jax.simulate.session import run_study
+
+    settings = StudySettings(study, full=not request.quick)
+    path = name_directory(request.out, study, quick=request.quick)
+    run_study(settings, claim_study_directory(path, settings), use_cache=request.use_cache)
+
+
+def _open_out(out: pathlib.Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"--out: {str(out)!r} cannot be written to ({error.strerror}); "
+            "give a directory where you may write"
+        ) from None
+
+
+def _print(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
