@@ -1,9 +1,9 @@
 """Compare float32 with float64 in every study of the linear model, on the same random numbers.
 
-    python benchmarks/linear_precision.py [--replicates 8] [--out FILE.json] [--studies NAME ...]
+    python benchmarks/linear_precision.py [--replicates 4] [--out FILE.json] [--studies NAME ...]
 
 Every output of every replicate is compared: |float32 - float64| over the root mean square of that
-output in float64. Random numbers are drawn in float32 both times, so that data are the same bits.
+output in float64, or over 1e-4 where that is larger. Random numbers are drawn in float32 both times, so that data are the same bits.
 About ten minutes on 2 CPU cores, nearly all of it compilation.
 """
 
@@ -25,7 +25,7 @@ from phase_jax.simulate.registry import STUDIES, load_study
 from phase_jax.simulate.study import StudyContext
 
 DRAWS = ("normal", "uniform")
-ZERO = 1e-6  # an output below this is zero but for rounding: clean train loss with d > n
+ZERO = 1e-4  # smaller outputs are compared with this: some are zero but for rounding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +104,7 @@ def main():
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
     folder = pathlib.Path(__file__).parent / "results"
     parser.add_argument("--out", type=pathlib.Path, default=folder / "linear-precision-cpu.json")
-    parser.add_argument("--replicates", type=int, default=8)
+    parser.add_argument("--replicates", type=int, default=4)
     parser.add_argument("--studies", nargs="+", choices=STUDIES, default=STUDIES)
     arguments = parser.parse_args()
     report = {**describe_environment(), "replicates": arguments.replicates, "studies": {}}

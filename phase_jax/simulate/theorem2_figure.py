@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -100,7 +101,9 @@ def _draw_sequences(axes: Axes, rows: list[dict[str, Any]]) -> None:
             label = "limit n → ∞ at this d/n"
             axes.plot(n, limit, "-", color=THRESHOLD, linewidth=0.8, label=label)
     axes.set_xscale("log")
-    axes.set_ylim(0, 1.5 * max(row["size_high"] for row in rows if row["regime"] in names[:2]))
+    shown = [row for row in rows if row["regime"] in names[:2]]
+    tops = [row[name] for row in shown for name in ("size", "size_high")]
+    axes.set_ylim(0, 1.5 * max([top for top in tops if math.isfinite(top)], default=1.0))
     axes.set_xlabel("number of examples n")
     axes.set_title(
         r"along ε = $(d/n)^{3/4}$, κ → 0: should go to 0, doesn't", loc="left", fontsize=10
