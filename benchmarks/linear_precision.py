@@ -3,7 +3,8 @@
     python benchmarks/linear_precision.py [--replicates 4] [--out FILE.json] [--studies NAME ...]
 
 Every output of every replicate is compared: |float32 - float64| over the root mean square of that
-output in float64, or over 1e-4 where that is larger. Random numbers are drawn in float32 both times, so that data are the same bits.
+output in float64, or over 1e-4 where that is larger. Random numbers are drawn in float32 both
+times, so that data are the same bits.
 About ten minutes on 2 CPU cores, nearly all of it compilation.
 """
 

@@ -50,8 +50,8 @@ REACH = 0.5
 DEFAULT, FULL = 12, 100
 BATCH_SIZE = 2  # so that activations stay in the cache
 SINGLE = (
-    "float32 does not resolve the small gaps: single ones differ from float64's by factors, where a "
-    "kink is crossed sooner or later. Take the float64 run."
+    "float32 does not resolve the small gaps: single ones differ from float64's by factors, where "
+    "a kink is crossed sooner or later. Take the float64 run."
 )
 LEVEL = 0.95
 
