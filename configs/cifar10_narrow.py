@@ -5,8 +5,8 @@
     python -m phase_jax.sweep configs/cifar10_narrow.py:trades --out runs/cifar10-narrow-trades
     python -m phase_jax.sweep configs/cifar10_narrow.py:mart --out runs/cifar10-narrow-mart
 
-Needs:    2 CPU cores, about ten minutes each; CIFAR-10 as a TFDS directory
-Expected: see results/cifar10-narrow*
+Needs:    2 CPU cores, some 15 minutes each (from the first epoch); CIFAR-10 as a TFDS directory
+Expected: not run to its end yet
 Versions: Python 3.11, jax 0.10.2, flax 0.12.8, optax 0.2.8
 
 The path of the paper's CIFAR-10 experiments in small: the same block, augmentation, optimiser and

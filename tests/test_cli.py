@@ -223,3 +223,14 @@ def test_the_module_door_runs_in_a_directory_of_its_own(tmp_path):
     (run,) = (tmp_path / "runs").iterdir()
     assert run.name.startswith("digits-mlp-")
     assert (run / "result.json").exists()
+
+
+@pytest.mark.parametrize("flags", [["--help"], ["reproduce", "list"], ["simulate", "--list"]])
+def test_a_reader_that_has_had_enough_gets_no_traceback(flags):
+    """As in `phase-jax ... | head -1`."""
+    command = [sys.executable, "-m", "phase_jax", *flags]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        refused = process.stderr.read()
+    assert refused == b""
+    assert process.returncode == 1

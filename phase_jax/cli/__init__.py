@@ -7,6 +7,7 @@ ends in one line on standard error and exit status 2.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,13 @@ commands:
 def main_and_exit(command: str | None = None) -> None:
     """Run the command line of this process and exit with its status."""
     arguments = sys.argv[1:]
-    sys.exit(main([command, *arguments] if command else arguments))
+    try:
+        status = main([command, *arguments] if command else arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output, `head` say, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = EXIT_FAILED
+    sys.exit(status)
 
 
 def main(arguments: Sequence[str]) -> int:
