@@ -1,14 +1,6 @@
-"""The Monte Carlo driver: statistics with a known answer, and runs that are cut up, or cut off."""
+"""Monte Carlo statistics: with a known answer, merged, subsampled; and what is refused."""
 
 from __future__ import annotations
-
-import json
-import os
-import subprocess
-import sys
-import tracemalloc
-from pathlib import Path
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from monte_carlo_draws import KEY, draw_normal, draw_several
 from scipy import stats
 
-from phase_jax.linear.factorise import factor_cholesky
 from phase_jax.monte_carlo import Summary, run_monte_carlo
-from phase_jax.monte_carlo.program import ChunkProgram, choose_width, trace_chunk
 from phase_jax.monte_carlo.statistics import (
     absorb,
     hash_indices,
@@ -30,46 +21,9 @@ from phase_jax.monte_carlo.statistics import (
     start_accumulator,
     summarize,
 )
-from phase_jax.types import InputError, InterruptedRunError
+from phase_jax.types import InputError
 
-ROOT = Path(__file__).resolve().parents[1]
-KEY = jax.random.key(20_240)
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
-
-
-def draw_normal(key):
-    return jax.random.normal(key)
-
-
-def draw_several(key):
-    """Outputs of several shapes and types, with values that are not finite."""
-    first, second = jax.random.split(key)
-    x = jax.random.normal(first, (2, 3))
-    u = jax.random.uniform(second)
-    return {
-        "matrix": x,
-        "nested": (u, jnp.where(u < 0.3, jnp.nan, jnp.where(u > 0.9, jnp.inf, u))),
-        "flag": u < 0.25,
-        "count": jnp.floor(10 * u).astype(jnp.int32),
-    }
-
-
-def assert_equal_results(left, right):
-    """Compare two runs bit for bit, kept values included."""
-    jax.tree.map(np.testing.assert_array_equal, left.summary, right.summary)
-    jax.tree.map(np.testing.assert_array_equal, left.values, right.values)
-
-
-def kill_after(num_chunks):
-    """Return a progress_fn that ends the run without a chance to save."""
-    calls = []
-
-    def progress_fn(progress):
-        calls.append(progress)
-        if len(calls) == num_chunks:
-            raise SystemExit("killed")
-
-    return progress_fn
 
 
 @pytest.mark.parametrize(
@@ -251,146 +205,6 @@ def test_large_outputs_shorten_the_subsample():
     assert "8 replicates" in result.notes[0]
 
 
-@pytest.mark.parametrize("draw_fn", [draw_normal, draw_several], ids=["scalar", "pytree"])
-@pytest.mark.parametrize("keep_values", [False, True])
-def test_killed_run_resumes_to_the_bit(tmp_path, draw_fn, keep_values):
-    options = {"batch_size": 32, "num_kept": 50, "keep_values": keep_values}
-    uninterrupted = run_monte_carlo(draw_fn, KEY, 300, **options)
-    options |= {"checkpoint": tmp_path / "run.npz", "checkpoint_seconds": 0}
-    for num_chunks in (2, 3):
-        with pytest.raises(SystemExit):
-            run_monte_carlo(draw_fn, KEY, 300, progress_fn=kill_after(num_chunks), **options)
-    del options["batch_size"]  # the checkpoint's is taken
-    resumed = run_monte_carlo(draw_fn, KEY, 300, **options)
-    assert resumed.num_resumed == 5 * 32
-    assert resumed.batch_size == 32
-    assert not resumed.notes
-    assert_equal_results(resumed, uninterrupted)
-    assert {path.name for path in tmp_path.iterdir()} == {"run.npz", "run.npz.previous"}
-    again = run_monte_carlo(draw_fn, KEY, 300, **options)
-    assert again.num_resumed == 288  # whole chunks
-    assert_equal_results(again, uninterrupted)
-
-
-def test_extended_run_equals_a_long_one_to_the_bit(tmp_path):
-    options = {"batch_size": 32, "num_kept": 200, "keep_values": True}
-    for num_replicates in (20, 100, 128, 301):
-        extended = run_monte_carlo(
-            draw_several, KEY, num_replicates, checkpoint=tmp_path / "run", **options
-        )
-        assert_equal_results(
-            extended, run_monte_carlo(draw_several, KEY, num_replicates, **options)
-        )
-    with pytest.raises(InputError, match=r"num_replicates is 100, .* holds 288; .* at least 288"):
-        run_monte_carlo(draw_several, KEY, 100, checkpoint=tmp_path / "run", **options)
-
-
-def test_keyboard_interrupt_saves(tmp_path):
-    def interrupt(progress):
-        if progress.num_done == 60:
-            raise KeyboardInterrupt
-
-    path = tmp_path / "run"
-    with pytest.raises(KeyboardInterrupt):
-        run_monte_carlo(
-            draw_normal, KEY, 100, batch_size=20, checkpoint=path, progress_fn=interrupt
-        )
-    seen = []
-    resumed = run_monte_carlo(draw_normal, KEY, 100, checkpoint=path, progress_fn=seen.append)
-    assert resumed.num_resumed == 60
-    assert_equal_results(resumed, run_monte_carlo(draw_normal, KEY, 100, batch_size=20))
-    assert [progress.num_done for progress in seen] == [80, 100]
-    assert seen[-1].seconds_left == 0
-    assert seen[0].seconds_left > 0
-
-
-def spoil(file, damage):
-    """Damage a checkpoint; the last way leaves a sound archive with another mean in it."""
-    content = bytearray(file.read_bytes())
-    with np.load(file) as archive:
-        arrays = dict(archive)
-    content[content.find(arrays["kept"].tobytes())] ^= 1
-    arrays["moments_mean"] = arrays["moments_mean"] + 1
-    if damage == "changed":
-        with file.open("wb") as stream:
-            np.savez(stream, **arrays)
-    else:
-        file.write_bytes({"cut": content[:-200], "flipped": content, "empty": b""}[damage])
-
-
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "changed"])
-def test_damaged_checkpoint(tmp_path, damage):
-    path = tmp_path / "run"
-    options = {"batch_size": 20, "checkpoint": path, "checkpoint_seconds": 0}
-    expected = run_monte_carlo(draw_normal, KEY, 100, batch_size=20)
-    with pytest.raises(SystemExit):
-        run_monte_carlo(draw_normal, KEY, 100, progress_fn=kill_after(3), **options)
-    spoil(path, damage)
-    with pytest.raises(SystemExit):  # the good one must outlive the first save
-        run_monte_carlo(draw_normal, KEY, 100, progress_fn=kill_after(1), **options)
-    spoil(path, damage)
-    resumed = run_monte_carlo(draw_normal, KEY, 100, **options)
-    assert resumed.num_resumed == 40
-    assert len(resumed.notes) == 1
-    assert "damaged; going on from 40 replicates" in resumed.notes[0]
-    assert_equal_results(resumed, expected)
-    spoil(path, damage)
-    spoil(path.with_name("run.previous"), damage)
-    resumed = run_monte_carlo(draw_normal, KEY, 100, **options)
-    assert resumed.num_resumed == 0
-    assert "starting again" in resumed.notes[0]
-    assert_equal_results(resumed, expected)
-
-
-@pytest.mark.parametrize(
-    ("field", "change"),
-    [
-        ("label", {"label": "other"}),
-        ("key", {"key": jax.random.key(1)}),
-        ("key", {"key": jax.random.key(20_240, impl="rbg")}),
-        ("outputs", {"replicate_fn": draw_several}),
-        ("outputs", {"replicate_fn": lambda key: jax.random.normal(key, (3,))}),
-        ("num_kept", {"num_kept": 70}),
-        ("keep_values", {"keep_values": True}),
-        ("batch_size", {"batch_size": 21}),
-    ],
-)
-def test_checkpoint_of_another_run(tmp_path, field, change):
-    base = {
-        "replicate_fn": draw_normal,
-        "key": KEY,
-        "num_replicates": 100,
-        "batch_size": 20,
-        "checkpoint": tmp_path / "run",
-        "label": "one",
-    }
-    run_monte_carlo(**base)
-    before = (tmp_path / "run").read_bytes()
-    with pytest.raises(
-        InputError, match=rf"^checkpoint .*run': {field} is .* there but .*$"
-    ) as error:
-        run_monte_carlo(**base | change)
-    assert "\n" not in str(error.value)
-    assert (tmp_path / "run").read_bytes() == before
-
-
-def test_unwritable_checkpoint(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="No such file or directory"):
-        run_monte_carlo(draw_normal, KEY, 10, checkpoint=tmp_path / "none" / "run")
-    with pytest.raises(InputError, match="it is a directory"):
-        run_monte_carlo(draw_normal, KEY, 10, checkpoint=tmp_path)
-    path = tmp_path / "run"
-    options = {"batch_size": 20, "checkpoint": path, "checkpoint_seconds": 0}
-    run_monte_carlo(draw_normal, KEY, 40, **options)
-    before = path.read_bytes()
-    full = OSError(28, "No space left on device")
-    monkeypatch.setattr(np, "savez", lambda *_, **__: (_ for _ in ()).throw(full))
-    with pytest.raises(InterruptedRunError, match=r"No space left .* the last good one is kept$"):
-        run_monte_carlo(draw_normal, KEY, 100, **options)
-    assert path.read_bytes() == before
-    assert not list(tmp_path.glob(".tmp-*"))
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -438,158 +252,3 @@ def test_quantile_levels_at_the_ends():
     assert np.isnan(found.quantile_standard_errors).all()
     none = run_monte_carlo(draw_normal, KEY, 500, batch_size=100, quantiles=[]).summary
     assert none.quantiles.shape == (0,)
-
-
-def test_compiles_once_and_moves_nothing_unasked():
-    num_traces = []
-
-    def draw(key):
-        num_traces.append(1)
-        return jax.random.normal(key)
-
-    jax.config.update("jax_transfer_guard", "disallow")  # not the context: chunks have own threads
-    try:
-        run_monte_carlo(draw, KEY, 1000, batch_size=10)
-    finally:
-        jax.config.update("jax_transfer_guard", "allow")
-    assert len(num_traces) == 1
-    run_monte_carlo(draw, KEY, 7)  # no more than the program whose memory is looked at
-    assert len(num_traces) == 2
-    run_monte_carlo(draw, KEY, 1000)
-    assert len(num_traces) == 4
-
-
-@pytest.mark.parametrize("function", ["product", "one_by_one", "batched_lapack"])
-def test_chunks_at_the_same_time(monkeypatch, function):
-    """One chunk per core, unless the program hands batches to LAPACK, which can hang."""
-
-    def draw(key):
-        x = jax.random.normal(key, (5, 3))
-        square = x.T @ x + jnp.eye(3)
-        if function == "product":
-            return square.sum()
-        if function == "one_by_one":
-            return factor_cholesky(square).sum()
-        return jnp.linalg.cholesky(square).sum()
-
-    counts = []
-
-    def count_threads(program):
-        counts.append(counted(program))
-        return counts[-1]
-
-    counted = ChunkProgram.count_threads
-    monkeypatch.setattr(ChunkProgram, "count_threads", count_threads)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
-    with jax.enable_x64(True):  # what the caller has set for its thread holds for the chunks'
-        several = run_monte_carlo(draw, KEY, 64, batch_size=4, devices=jax.devices()[:1])
-        monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
-        one = run_monte_carlo(draw, KEY, 64, batch_size=4, devices=jax.devices()[:1])
-    assert counts == [1 if function == "batched_lapack" else 3, 1]
-    assert_equal_results(several, one)
-
-
-def test_width_follows_memory():
-    def draw(key):
-        square = jax.random.normal(key, (100, 100))  # 40 kB
-        return (square @ square).sum()
-
-    small = run_monte_carlo(draw, KEY, 64, memory_limit=10**6)
-    assert 4 <= small.batch_size < 25
-
-
-@pytest.mark.parametrize(
-    ("num_replicates", "memory_limit", "known", "expected"),
-    [
-        (1000, 1, True, 2),  # one for each device is the least
-        (100, 10**6, True, 100),
-        (300, 10**6, True, 100),  # in three chunks: 128, 128, 44 would pad more
-        (32_000, 10**6, True, 200),  # 100 of 10 kB on each device
-        (32_000, 10**9, True, 2000),  # 16 chunks
-        (10**9, 10**12, True, 131_072),
-        (32_000, None, False, 128),
-    ],
-)
-def test_width_is_chosen(num_replicates, memory_limit, known, expected):
-    """A program of 16 replicates on two devices that needs 10 kB per replicate, or does not say."""
-    memory = SimpleNamespace(temp_size_in_bytes=60_000, output_size_in_bytes=10_000)
-    compiled = SimpleNamespace(memory_analysis=lambda: memory if known else None)
-    sharding = SimpleNamespace(device_set=[SimpleNamespace(platform="cpu")] * 2)
-    probe = SimpleNamespace(width=16, compiled=compiled, sharding=sharding)
-    chosen = choose_width(probe, num_replicates, memory_limit)
-    assert chosen == pytest.approx(expected, rel=0.01)
-    assert chosen % 2 == 0
-
-
-def test_memory_does_not_grow(tmp_path):
-    def measure(num_replicates):
-        path = tmp_path / str(num_replicates)
-        tracemalloc.start()
-        run_monte_carlo(
-            draw_normal, KEY, num_replicates, batch_size=1000, num_kept=100, checkpoint=path
-        )
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return path.stat().st_size, peak
-
-    measure(1000)  # what Python allocates once
-    size, peak = measure(2000)
-    longer_size, longer_peak = measure(50_000)
-    assert longer_size == size
-    assert longer_peak < peak + 100_000  # the values would be 400 kB
-
-
-DEVICES_SCRIPT = """
-import json, sys
-import jax, jax.numpy as jnp
-from phase_jax.monte_carlo import run_monte_carlo
-
-jax.config.update("jax_enable_x64", True)
-
-def draw(key):
-    x = jax.random.normal(key, (8, 8))
-    count, total = jax.lax.while_loop(
-        lambda carry: carry[1] < 3,
-        lambda carry: (carry[0] + 1, carry[1] + jnp.abs(x[0, 0])),
-        (0, 0.0),
-    )
-    return {"product": x @ x, "count": count, "total": total}
-
-answers = []
-for devices in (jax.devices(), jax.devices()[:1]):
-    result = run_monte_carlo(
-        draw, jax.random.key(3), 203, batch_size=29, devices=devices, keep_values=True
-    )
-    leaves = jax.tree.leaves((result.summary, result.values))
-    answers.append([[leaf.tolist() for leaf in leaves], result.batch_size, result.num_devices])
-program = __import__("phase_jax.monte_carlo.program").monte_carlo.program
-text = program.trace_chunk(draw, jax.random.key(3), 32, jax.devices()).compile().compiled.as_text()
-words = ("all-reduce", "all-gather", "collective-permute", "all-to-all")
-print(json.dumps(answers + [[word for word in words if word in text]]))
-"""
-
-
-def test_four_devices_equal_one():
-    flags = "--xla_force_host_platform_device_count=4"
-    environment = os.environ | {"XLA_FLAGS": flags, "NPROC": "8", "JAX_PLATFORMS": "cpu"}
-    finished = subprocess.run(
-        [sys.executable, "-c", DEVICES_SCRIPT],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert finished.returncode == 0, finished.stderr
-    (four, width, num_devices), (one, single_width, _), collectives = json.loads(finished.stdout)
-    assert (width, num_devices, single_width) == (32, 4, 29)
-    assert not collectives
-    for found, expected in zip(four, one, strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
-
-
-def test_padding_uses_the_indices_that_follow():
-    program = trace_chunk(draw_normal, KEY, 4, jax.devices()[:1]).compile()
-    first, second = (np.asarray(program.dispatch(start)) for start in (0, 2))
-    np.testing.assert_array_equal(first[2:], second[:2])
-    program.dispatch(2**32 - 2)  # the last index, and padding beyond it
