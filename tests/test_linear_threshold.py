@@ -22,6 +22,8 @@ from phase_jax.linear import (
     solve_trajectory_epsilon,
     std_length,
 )
+from phase_jax.linear.problem import fit_clean, reduce_problem
+from phase_jax.linear.threshold import measure_first_slope
 from phase_jax.types import EpsilonStatus
 
 SHAPES = (
@@ -162,6 +164,17 @@ def test_trajectory_threshold_is_the_first_crossing_of_a_fine_grid(shape):
         assert grid[beyond[0] - 1] <= found.value <= grid[beyond[0]] * (1 + 1e-9)
         theta = minimise_many(x, y, jnp.full(120, found.value), "l2").theta[0]
         np.testing.assert_allclose(jnp.linalg.norm(theta - clean), distance, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(40, 12), (60, 3), (12, 40)])
+def test_first_slope_of_the_distance_is_that_of_exact_solves(shape):
+    x, y, _ = draw(shape, 5)
+    problem = reduce_problem(x, y, "l2")
+    slope = measure_first_slope(problem.design, fit_clean(problem.design, problem.y))
+    small = 1e-4 * collapse_epsilon(x, y)
+    theta = minimise_many(x, y, jnp.full(120, small), "l2").theta[0]
+    measured = jnp.linalg.norm(theta - solve_clean(x, y)) / small
+    np.testing.assert_allclose(slope * problem.scale, measured, rtol=1e-2, atol=1e-6)
 
 
 def test_trajectory_threshold_has_statuses():

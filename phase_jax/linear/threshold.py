@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from phase_jax.linear.factorise import factor_cholesky, solve_cholesky
 from phase_jax.linear.interior_point import reach_threshold, run_interior_point
-from phase_jax.linear.model import collapse_epsilon, measure_dual, measure_length
+from phase_jax.linear.model import collapse_epsilon, measure_dual, measure_length, multiply
 from phase_jax.linear.problem import check_problem, fit_clean, reduce_problem
 from phase_jax.linear.solve import AIM, minimise
 from phase_jax.types import EpsilonStar, EpsilonStatus
@@ -22,21 +23,25 @@ from phase_jax.types import EpsilonStar, EpsilonStatus
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
+    from phase_jax.linear.problem import CleanFit, Design
+
 RELATIVE_GAP = 1e-7
 """Gap at epsilon* over the rise of the loss from clean training to the threshold."""
-TRAJECTORY_TOLERANCE = {"float64": 1e-8, "float32": 1e-4}
-"""Relative width of the bracket at which the trajectory threshold is taken as found."""
-MAX_BRACKETINGS = 60
+TRAJECTORY_TOLERANCE = {"float64": 1e-5, "float32": 1e-4}
+"""Relative size of a step at which the trajectory threshold is taken as found."""
+MAX_PROBES = 60
 
 
 class Bracket(NamedTuple):
-    """Two attack strengths around a crossing, and how far from it their values are."""
+    """A crossing between two attack strengths, and the last two probes of the distance."""
 
     low: Float[Array, ""]
     high: Float[Array, ""]
-    low_value: Float[Array, ""]
-    high_value: Float[Array, ""]
-    side: Float[Array, ""]  # which end moved last: -1, +1
+    place: Float[Array, ""]  # the next probe
+    last: Float[Array, ""]
+    last_lack: Float[Array, ""]
+    slope: Float[Array, ""]  # of the lack, by the last two probes
+    width: Float[Array, ""]  # of the last move
     count: Array
 
 
@@ -105,7 +110,9 @@ def solve_trajectory_epsilon(
     """Solve for the l2 attack strength at which the minimiser has moved by a given distance.
 
     |theta(epsilon) - theta(0)| rises from 0 to |theta(0)|, which it reaches at collapse, and grew
-    monotonically in every data set tried; it is bracketed and solved by regula falsi (Illinois).
+    monotonically in every data set tried. epsilon / |theta(epsilon) - theta(0)| hardly changes with
+    epsilon, and is known at 0: secant steps on epsilon - distance times this ratio, inside a
+    bracket, take four or five solves.
 
     Args:
       x: Design, of full rank.
@@ -129,51 +136,86 @@ def solve_trajectory_epsilon(
     wanted = jnp.asarray(distance, x.dtype) / problem.scale
     end = measure_length(clean.theta)
 
-    def measure_value(epsilon: Array) -> Array:
+    def measure_distance(epsilon: Array) -> Array:
         found = minimise(problem, clean, collapse, epsilon, "l2")
-        return measure_length(found.theta - clean.theta) - wanted
+        return measure_length(found.theta - clean.theta)
 
     reachable = (wanted > 0) & (wanted < end)
-    one = jnp.ones_like(collapse)
-    bracket = Bracket(0 * one, collapse, -wanted, end - wanted, 0 * one, jnp.zeros((), jnp.int32))
-    bracket = close_bracket(bracket, measure_value, TRAJECTORY_TOLERANCE[str(x.dtype)], ~reachable)
-    value, slope = cross_bracket(bracket)
+    bracket = open_bracket(wanted, measure_first_slope(problem.design, clean), collapse, end)
+    bracket = close_bracket(
+        bracket, wanted, measure_distance, TRAJECTORY_TOLERANCE[str(x.dtype)], ~reachable
+    )
     status = jnp.where(wanted >= end, EpsilonStatus.INFINITE, EpsilonStatus.FOUND)
     sound = jnp.isfinite(wanted) & (wanted > 0) & jnp.isfinite(end) & jnp.any(y != 0)
     status = jnp.where(sound, status, EpsilonStatus.NONFINITE)
-    return describe_crossing(value, status, slope * problem.scale)
+    return describe_crossing(bracket.place, status, bracket.slope * problem.scale)
 
 
-def close_bracket(bracket: Bracket, measure_value: Any, tolerance: float, idle: Array) -> Bracket:
-    """Narrow a bracket by regula falsi, halving the weight of an end that stays (Illinois)."""
+def measure_first_slope(design: Design, clean: CleanFit) -> Float[Array, ""]:
+    """Compute d|theta(epsilon) - theta(0)| / d epsilon at 0, under the l2 attack.
+
+    Setting the gradient of the loss to zero to first order, (X^T X / N) d theta / d epsilon =
+    |theta| X^T sign(r) / N - mean|r| theta / |theta|. It is 0 where clean training interpolates.
+    """
+    x = design.x
+    if x.shape[1] >= x.shape[0]:
+        return jnp.zeros((), x.dtype)
+    length = measure_length(clean.theta)
+    signs = jnp.sign(clean.residual)
+    side = multiply(signs, x) * length - jnp.abs(clean.residual).sum() * clean.theta / length
+    factored = factor_cholesky(multiply(design.transposed, x))
+    return measure_length(solve_cholesky(factored, side[:, None])[:, 0])
+
+
+def open_bracket(wanted: Array, first_slope: Array, collapse: Array, end: Array) -> Bracket:
+    """Bracket the crossing by 0 and collapse, and choose the first probe."""
+    zero = jnp.zeros_like(collapse)
+    first = wanted / first_slope
+    place = jnp.where(first < collapse, first, collapse * wanted / end)
+    return Bracket(
+        low=zero,
+        high=collapse,
+        place=place,
+        last=zero,
+        last_lack=-first,
+        slope=end / collapse,
+        width=collapse,
+        count=jnp.zeros((), jnp.int32),
+    )
+
+
+def close_bracket(
+    bracket: Bracket, wanted: Array, measure_distance: Any, tolerance: float, idle: Array
+) -> Bracket:
+    """Move by secants, or to the bracket's middle, until a move is a small share of epsilon."""
 
     def continues(state: Bracket) -> Array:
-        open_ = state.high - state.low > tolerance * state.high
-        return open_ & (state.count < MAX_BRACKETINGS) & ~idle
+        open_ = state.width > tolerance * state.place
+        return open_ & (state.count < MAX_PROBES) & ~idle
 
-    def narrow(state: Bracket) -> Bracket:
-        middle, _ = cross_bracket(state)
-        value = measure_value(middle)
-        is_low = value < 0
-        stays_high = is_low & (state.side < 0)
-        stays_low = ~is_low & (state.side > 0)
+    def probe(state: Bracket) -> Bracket:
+        place = state.place
+        distance = measure_distance(place)
+        lack = place - wanted * place / distance
+        low = jnp.where(distance < wanted, place, state.low)
+        high = jnp.where(distance < wanted, state.high, place)
+        following = place - lack * (place - state.last) / (lack - state.last_lack)
+        usable = (following >= low) & (following <= high) & jnp.isfinite(state.last_lack)
+        following = jnp.where(usable, following, (low + high) / 2)
+        following = jnp.where(lack == 0, place, following)
         return Bracket(
-            low=jnp.where(is_low, middle, state.low),
-            high=jnp.where(is_low, state.high, middle),
-            low_value=jnp.where(is_low, value, jnp.where(stays_low, 0.5, 1.0) * state.low_value),
-            high_value=jnp.where(is_low, jnp.where(stays_high, 0.5, 1.0) * state.high_value, value),
-            side=jnp.where(is_low, -1.0, 1.0),
+            low=low,
+            high=high,
+            place=following,
+            last=place,
+            last_lack=lack,
+            # lack = place (1 - wanted / distance), at the crossing place * slope / wanted.
+            slope=wanted / place * (lack - state.last_lack) / (place - state.last),
+            width=jnp.abs(following - place),
             count=state.count + 1,
         )
 
-    return jax.lax.while_loop(continues, narrow, bracket)
-
-
-def cross_bracket(bracket: Bracket) -> tuple[Array, Array]:
-    """Cross the line between a bracket's ends; return where, and its slope."""
-    slope = (bracket.high_value - bracket.low_value) / (bracket.high - bracket.low)
-    place = bracket.low - bracket.low_value / slope
-    return jnp.clip(place, bracket.low, bracket.high), slope
+    return jax.lax.while_loop(continues, probe, bracket)
 
 
 def describe_crossing(value: Array, status: Array, slope: Array) -> EpsilonStar:

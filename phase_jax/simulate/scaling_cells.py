@@ -40,7 +40,7 @@ class Cell(NamedTuple):
         """Multiplications of one replicate's Newton steps, to order cells and choose batches."""
         small = min(self.n, self.d)
         rows = self.n if self.d <= self.n else small
-        return rows * small**2 * (10.0 if self.threshold == "trajectory" else 1.0)
+        return rows * small**2 * (4.0 if self.threshold == "trajectory" else 1.0)
 
 
 # fmt: off
@@ -60,9 +60,9 @@ FULL_SIZES = {
     250: (2, 5, 10, 25, 50, 100, 150, 200, 500, 1000),
     1000: (2, 5, 10, 20, 30, 50, 70, 100, 150, 200, 300),
     2000: (10, 50, 100, 140, 170, 200),
-    4000: (5, 10, 20, 50, 100, 150, 200, 250, 300, 400),
+    4000: (5, 10, 20, 50, 100, 200, 400),
 }
-FULL_LOSS_ONLY = {1000: (400, 600, 850, 1250, 2000)}
+FULL_LOSS_ONLY = {1000: (400, 600, 850, 1250, 2000), 4000: (150, 250, 300)}
 
 
 def list_cells(full: bool) -> list[Cell]:
@@ -74,8 +74,7 @@ def list_cells(full: bool) -> list[Cell]:
             for (n, d), count in counts.items()
         ]
         return sorted(cells, key=lambda cell: cell.work * cell.default)
-    sizes = {threshold: FULL_SIZES for threshold in THRESHOLDS}
-    pairs = [(t, n, d) for t in THRESHOLDS for n, many in sizes[t].items() for d in many]
+    pairs = [(t, n, d) for t in THRESHOLDS for n, many in FULL_SIZES.items() for d in many]
     pairs += [("loss", n, d) for n, many in FULL_LOSS_ONLY.items() for d in many]
     cells = [Cell(*pair, 0, FULL_FEW if pair[2] <= FEW_FEATURES else FULL_MANY) for pair in pairs]
     return sorted(cells, key=lambda cell: cell.work * cell.full)
