@@ -66,7 +66,7 @@ class Script:
 @pytest.fixture
 def script(monkeypatch):
     script = Script()
-    study = Study(NAME, "a title", script.run, (1.0, 120.0))
+    study = Study(NAME, "a title", script.run, (1.0, 120.0), "float32 is too short")
     monkeypatch.setattr(session, "load_study", lambda name: study)
     return script
 
@@ -153,6 +153,13 @@ def test_numbers_follow_the_flags(script, tmp_path):
     assert seven.count(40, 80) == 7
     assert single.count(40, 80) == 40
     assert single.dtype == jnp.float32
+    findings = [
+        json.loads((tmp_path / str(number) / f"{NAME}.json").read_text(encoding="utf-8"))[
+            "findings"
+        ]
+        for number in range(3)
+    ]
+    assert ["float32 is too short" in said for said in findings] == [False, False, True]
 
 
 def test_random_numbers_come_from_seed_study_and_name():

@@ -158,6 +158,10 @@ def test_theorem2_study_shows_the_counterexample(tmp_path, monkeypatch):
     row = next(r for r in result.rows if r["n"] == 64 and r["kappa"] == 0.1)
     assert row["median_low"] < row["limit"] < row["median_high"]
     assert row["first_order"] == pytest.approx(0.0798 * 2, rel=1e-3)
+    few = run_study(
+        theorem2, tmp_path / "few", replicates=3
+    )  # no interval: nothing to draw it from
+    assert set(few.figures) == {"theorem2"}
 
 
 def test_threshold_is_read_off_a_curve():

@@ -48,10 +48,6 @@ EPSILON_SPAN = {"l2": (-2.5, 1.5), "linf": (-3.0, 0.5)}
 """Exponents of 10."""
 CLOSE = 1e-6
 """Relative distance at which a length counts as clean training's."""
-SINGLE = (
-    "float32 does not determine the minimiser under the ℓ∞ attack with d ≫ n: its lengths are "
-    "off by up to 40 % there. Take the float64 run."
-)
 
 
 def run_phase_diagram(context: StudyContext) -> StudyResult:
@@ -82,8 +78,6 @@ def run_phase_diagram(context: StudyContext) -> StudyResult:
     }
     figures = {"phase-diagram": draw_phase_diagram(rows, lines)}
     findings = describe(rows, lines, num_replicates, THETA_LENGTH)
-    if context.dtype == jnp.float32:
-        findings.insert(0, SINGLE)
     return StudyResult(rows, summary, findings, figures)
 
 
@@ -237,5 +231,10 @@ def list_boundaries(values: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 STUDY = Study(
-    "phase-diagram", "Phases of the minimiser over d/n and epsilon", run_phase_diagram, (80, 600)
+    "phase-diagram",
+    "Phases of the minimiser over d/n and epsilon",
+    run_phase_diagram,
+    (80, 600),
+    unresolved="float32 does not determine the minimiser under the ℓ∞ attack with d ≫ n: its "
+    "lengths are off by up to 40 % there. Take the float64 run.",
 )

@@ -110,6 +110,8 @@ def run_study(settings: StudySettings, out: pathlib.Path, *, use_cache: bool = T
         mark_directory(out, settings, [])
         with jax.enable_x64(settings.precision == "float64"), StudyProgress(console) as display:
             result = study.run(make_context(settings, out, display))
+        if study.unresolved and settings.precision == "float32":
+            result.findings.insert(0, study.unresolved)
         write_study(study, result, settings, out, seconds=time.perf_counter() - begin)
     except BaseException as error:
         if leave_directory(out):

@@ -44,6 +44,8 @@ class Study(NamedTuple):
     run: Callable[[StudyContext], StudyResult]
     seconds: tuple[float, float]
     """Time on two CPU cores: by default, and with --full."""
+    unresolved: str = ""
+    """What float32 does not resolve: the first finding of a run in float32."""
 
 
 @dataclasses.dataclass(frozen=True)
