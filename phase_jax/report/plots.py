@@ -35,7 +35,7 @@ STYLE: Any = {
 def draw_loss_curve(result: SweepResult) -> Figure:
     """Draw train and test loss against epsilon, the threshold, and epsilon* with its interval."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 4.6), layout="constrained")
+        figure = Figure(figsize=(7.2, 5.0), layout="constrained")
         axes = figure.add_subplot()
         scale = 255.0
         lanes, config = result.lanes, result.config
@@ -60,11 +60,10 @@ def draw_loss_curve(result: SweepResult) -> Figure:
         own = result.cross_entropy is not None
         axes.set_ylabel(f"loss of {result.description['objective']}" if own else "loss")
         axes.set_title(_title(result), loc="left", fontsize=11)
-        heights = np.append(train[counts], result.threshold)
-        axes.set_ylim(0, 1.2 * max(heights[np.isfinite(heights)], default=1.0))
+        _set_heights(axes, np.append(train[counts], result.threshold))
         axes.set_xlim(0, 1.04 * epsilons[-1])
         _mark_failed(axes, epsilons, counts)
-        axes.legend(loc="upper left", frameon=True, framealpha=0.9, edgecolor="none")
+        figure.legend(loc="outside lower center", ncols=2)
         return figure
 
 
@@ -128,6 +127,19 @@ def _draw_curve(
     number = counts.sum(axis=1)
     means = np.where(number > 0, np.nansum(losses, axis=1) / np.maximum(number, 1), np.nan)
     axes.plot(epsilons, means, color=colour, marker=marker, markersize=4, label=label)
+
+
+def _set_heights(axes: Axes, losses: np.ndarray) -> None:
+    """Start at zero, unless that would squeeze all losses into the upper half."""
+    losses = losses[np.isfinite(losses)]
+    if not losses.size:
+        return
+    low, high = losses.min(), losses.max()
+    room = (high - low) / 4
+    if high > low > high / 2:
+        axes.set_ylim(low - room, high + room)
+    else:
+        axes.set_ylim(0, 1.2 * high)
 
 
 def _mark_failed(axes: Axes, epsilons: np.ndarray, counts: np.ndarray) -> None:
