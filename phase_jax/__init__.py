@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from phase_jax.losses import Objective, cross_entropy
     from phase_jax.models import Model, build_model
     from phase_jax.monte_carlo import MonteCarloResult, run_monte_carlo
-    from phase_jax.report import write_result
+    from phase_jax.report import load_run, write_result
     from phase_jax.solver import estimate_epsilon_star, solve_epsilon_star
     from phase_jax.sweep import SweepResult, run_sweep
     from phase_jax.training import make_train
@@ -48,6 +48,7 @@ _MODULES = {
     "fgm": "attacks",
     "gaussian": "attacks",
     "load_dataset": "data",
+    "load_run": "report",
     "make_train": "training",
     "pgd": "attacks",
     "run_monte_carlo": "monte_carlo",
@@ -74,6 +75,7 @@ __all__ = [
     "fgm",
     "gaussian",
     "load_dataset",
+    "load_run",
     "make_train",
     "pgd",
     "run_monte_carlo",

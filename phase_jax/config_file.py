@@ -1,8 +1,13 @@
-"""Configuration files: Python that defines `config = SweepConfig(...)`. Such a file is code."""
+"""Configurations from files: Python that defines `config = SweepConfig(...)`, and a run's JSON.
+
+A Python file is code; JSON is data.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import runpy
+from typing import Any
 
 from phase_jax.config import SweepConfig
 from phase_jax.types import InputError
@@ -41,3 +46,28 @@ def load_config_file(place: str) -> SweepConfig:
     if not isinstance(config, SweepConfig):
         raise InputError(f"CONFIG: {path!r} does not define {name} = SweepConfig(...)")
     return config
+
+
+def rebuild_config(document: dict[str, Any], config_type: type = SweepConfig) -> Any:
+    """Make a configuration from the plain data that a result holds.
+
+    Args:
+      document: Field -> value, groups as nested dicts, tuples as lists.
+      config_type: The configuration, or one of its groups.
+
+    Returns:
+      An instance, not yet validated; fields that the document lacks have their defaults.
+
+    Raises:
+      InputError: The document has a field that this version does not know.
+    """
+    default = config_type()
+    values = {}
+    for name, value in document.items():
+        if not hasattr(default, name):
+            raise InputError(f"config: {name!r} is not known to this version of phase_jax")
+        kind = type(getattr(default, name))
+        if dataclasses.is_dataclass(kind):
+            value = rebuild_config(value, kind)
+        values[name] = tuple(value) if isinstance(value, list) else value
+    return dataclasses.replace(default, **values)

@@ -44,6 +44,7 @@ def write_run(config, out, *, star=None, lanes=None, accuracies=None, **extra):
     out.mkdir(parents=True, exist_ok=True)
     seeds = range(config.num_seeds)
     document = {
+        "schema_version": 1,
         "kind": "sweep",
         "cautions": [],
         "epsilon_star": star or describe_star(2.0),

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from phase_jax.report.directory import claim_directory
     from phase_jax.report.document import build_document
+    from phase_jax.report.read import load_run
     from phase_jax.report.write import write_result
 
 _MODULES = {
     "build_document": "document",
     "claim_directory": "directory",
+    "load_run": "read",
     "write_result": "write",
 }
 
-__all__ = ["build_document", "claim_directory", "write_result"]
+__all__ = ["build_document", "claim_directory", "load_run", "write_result"]
 
 
 def __getattr__(name: str) -> Any:

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from phase_jax.config import SweepConfig
 
 RESULT_FILE = "result.json"
+PARAMETERS = "parameters"
 RUN_FILES = (
     RESULT_FILE,
     "lanes.csv",
     "history.npz",
     "examples.npz",
-    "parameters",
+    PARAMETERS,
     "loss_curve.png",
     "loss_curve.svg",
     "learning_curves.png",

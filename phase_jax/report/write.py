@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from phase_jax.report.directory import RESULT_FILE, open_directory, write_atomically
+from phase_jax.report.directory import PARAMETERS, RESULT_FILE, open_directory, write_atomically
 from phase_jax.report.document import build_document
 
 if TYPE_CHECKING:
@@ -48,10 +48,12 @@ def write_result(result: SweepResult, out: str | os.PathLike) -> pathlib.Path:
         "clean_example_losses": result.clean_example_losses,
         "example_losses": result.example_losses,
     }
+    if result.cross_entropy is not None:
+        examples["clean_example_cross_entropies"] = result.cross_entropy.clean_example_losses
     write_atomically(out / "lanes.csv", lambda path: _write_csv(path, document["lanes"]))
     write_atomically(out / "history.npz", lambda path: _write_arrays(path, history))
     write_atomically(out / "examples.npz", lambda path: _write_arrays(path, {**axes, **examples}))
-    write_atomically(out / "parameters", lambda path: _write_parameters(path, result))
+    write_atomically(out / PARAMETERS, lambda path: _write_parameters(path, result))
     for name, draw in (("loss_curve", draw_loss_curve), ("learning_curves", draw_learning_curves)):
         figure = draw(result)
         for suffix in ("png", "svg"):

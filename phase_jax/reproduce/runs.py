@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from phase_jax.report.directory import RESULT_FILE
+from phase_jax.report.document import SCHEMA_VERSION
+from phase_jax.report.read import read_document
 from phase_jax.reproduce.catalogue import load_setting
-from phase_jax.types import InputError
 
 if TYPE_CHECKING:
     import pathlib
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from phase_jax.config import SweepConfig
 
-RESULT_FILE = "result.json"
 HISTORY_FILE = "history.npz"
 SCALE = 255.0
 QUICK_SUFFIX = "-quick"
@@ -76,7 +76,7 @@ def read_run(out: pathlib.Path, setting: str, *, quick: bool) -> Run | None:
     path = name_directory(out, setting, quick=quick)
     if not has_run(out, setting, quick=quick):
         return None
-    document = _read_document(path / RESULT_FILE, "sweep")
+    document = read_document(path / RESULT_FILE, "sweep", field="--out", version=SCHEMA_VERSION)
     differences = find_differences(load_setting(setting, quick=quick), document["config"])
     return Run(path, document, differences, _read_last_accuracies(path / HISTORY_FILE))
 
@@ -88,7 +88,7 @@ def read_study(out: pathlib.Path, study: str, *, quick: bool) -> dict[str, Any] 
       InputError: What is there is not the result of a study.
     """
     path = name_directory(out, study, quick=quick) / f"{study}.json"
-    return _read_document(path, "study") if path.is_file() else None
+    return read_document(path, "study", field="--out") if path.is_file() else None
 
 
 def find_differences(expected: SweepConfig, found: dict[str, Any]) -> tuple[str, ...]:
@@ -117,18 +117,6 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield from _flatten(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
-
-
-def _read_document(path: pathlib.Path, kind: str) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        document = None
-    if not isinstance(document, dict) or document.get("kind") != kind:
-        raise InputError(
-            f"--out: {str(path)!r} is not the result of a {kind}; allowed: what one wrote"
-        )
-    return document
 
 
 def _read_last_accuracies(path: pathlib.Path) -> dict[float, float] | None:
