@@ -174,7 +174,7 @@ def _make_epoch(config: SweepConfig, step: Callable[..., Any], evaluate: Callabl
         num_train = data.train_labels.shape[0]
         epoch_key = jax.random.fold_in(jax.random.fold_in(state.key, 1), state.epoch)
         order_key, step_key, test_key = jax.random.split(epoch_key, 3)
-        places, weights = _draw_batches(order_key, num_train, config.training.batch_size)
+        places, weights = draw_batches(order_key, num_train, config.training.batch_size)
 
         def train_batch(carry, i):
             images, labels = data.train_images[places[i]], data.train_labels[places[i]]
@@ -221,7 +221,7 @@ def make_evaluation_attack(config: SweepConfig):
     )
 
 
-def _draw_batches(
+def draw_batches(
     key: PRNGKeyArray, num_train: int, batch_size: int
 ) -> tuple[Int[Array, "T B"], Float[Array, "T B"]]:
     """Shuffle the training images into batches.
@@ -229,6 +229,14 @@ def _draw_batches(
     The last, partial batch is filled with images from the front of the order at weight zero: they
     count neither in the loss nor in batch statistics. A network that takes no weights sees them in
     its batch statistics, as real images.
+
+    Args:
+      key: Decides the order.
+      num_train: Number of images (static).
+      batch_size: Images per step (static).
+
+    Returns:
+      Positions of the images of every step, and their weights, 0 or 1.
     """
     num_batches = math.ceil(num_train / batch_size)
     order = jax.random.permutation(key, num_train)
