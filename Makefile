@@ -15,7 +15,7 @@ locks := requirements/lock.txt requirements/lock-dev.txt requirements/lock-build
 compile := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock'
 
-.PHONY: help sweep test test-slow lint format lock clean
+.PHONY: help sweep test test-slow lint format docs lock clean
 
 help:
 	@echo 'make sweep      train the default sweep and print epsilon*; options: ARGS="--seeds 8"'
@@ -23,6 +23,7 @@ help:
 	@echo 'make test-slow  run the slow tests'
 	@echo 'make lint       check style and types'
 	@echo 'make format     format and fix what can be fixed'
+	@echo 'make docs       build the documentation site into site/'
 	@echo 'make lock       renew the lock files (needs uv)'
 	@echo 'make clean      remove the environment and caches; results stay'
 
@@ -46,6 +47,10 @@ format: $(venv)/.dev
 	@$(python) -m ruff check --fix-only .
 	@$(python) -m ruff format .
 
+docs: $(venv)/.dev
+	@NO_MKDOCS_2_WARNING=1 $(python) -m mkdocs build --quiet
+	@echo 'open site/index.html'
+
 # The development lock starts from the runtime one, so that both name the same versions.
 lock:
 	@$(compile) --upgrade pyproject.toml -o requirements/lock.txt
@@ -56,7 +61,7 @@ lock:
 	@echo 'Renewed: $(locks)'
 
 clean:
-	rm -rf $(venv) build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(venv) build dist site .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(venv)/.build: requirements/lock-build.txt
