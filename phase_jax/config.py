@@ -23,6 +23,7 @@ OPTIMIZERS = ("sgd", "adam")
 OBJECTIVES = ("vanilla", "trades", "mart")
 BATCH_NORM_MODES = ("batch", "running")
 AUGMENTATIONS = ("none", "crop_flip", "crop_flip_rotate")
+SCHEDULES = ("steps", "rise_fall")
 SELECTIONS = ("test", "validation")
 SOLVER_METHODS = ("interpolation", "line", "regression", "isotonic", "monotone_spline")
 TRAIN_LOSSES = ("logged", "evaluated")
@@ -187,15 +188,28 @@ class TrainingConfig:
         flag="augmentation",
     )
     optimizer: str = option("sgd", "sgd or adam", flag="optimizer")
-    learning_rate: float = option(0.1, "initial learning rate", flag="learning-rate")
+    learning_rate: float = option(
+        0.1, "learning rate, to be multiplied by the schedule", flag="learning-rate"
+    )
     momentum: float = option(0.9, "momentum of sgd", flag="momentum")
     weight_decay: float = option(
         5e-4, "L2 penalty on all parameters, added to the gradient", flag="weight-decay"
     )
-    decay_at: tuple[float, ...] = option(
-        (0.5, 0.75), "fractions of training after which the learning rate drops", flag="decay-at"
+    schedule: str = option(
+        "steps",
+        "learning rate: steps (drops at --decay-at), or rise_fall (straight up to its full value, "
+        "then down along half a cosine)",
+        flag="schedule",
     )
-    decay_factor: float = option(0.1, "factor of each drop", flag="decay-factor")
+    decay_at: tuple[float, ...] = option(
+        (0.5, 0.75), "steps: fractions of training after which the rate drops", flag="decay-at"
+    )
+    decay_factor: float = option(0.1, "steps: factor of each drop", flag="decay-factor")
+    rise_from: float = option(0.0, "rise_fall: first multiple of the rate", flag="rise-from")
+    rise_until: float = option(
+        0.4, "rise_fall: fraction of training at which the rate is full", flag="rise-until"
+    )
+    fall_to: float = option(0.0, "rise_fall: last multiple of the rate", flag="fall-to")
 
 
 @dataclasses.dataclass(frozen=True)

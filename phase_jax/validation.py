@@ -109,6 +109,10 @@ def _check_training(training: TrainingConfig) -> None:
     require_number("--learning-rate", training.learning_rate, 0)
     require_number("--momentum", training.momentum, 0, 1)
     require_number("--weight-decay", training.weight_decay, 0)
+    require_name("--schedule", training.schedule, known.SCHEDULES)
+    require_number("--rise-from", training.rise_from, 0, 1)
+    require_number("--rise-until", training.rise_until, 0, 1)
+    require_number("--fall-to", training.fall_to, 0, 1)
     for fraction in training.decay_at:
         require_number("--decay-at", fraction, 0, 1)
     require_number("--decay-factor", training.decay_factor, 0)

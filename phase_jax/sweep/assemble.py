@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -9,88 +10,152 @@ import numpy as np
 
 from phase_jax.losses import compute_entropy, cross_entropy
 from phase_jax.solver import estimate_epsilon_star
-from phase_jax.sweep.result import CrossEntropyReading, LaneTable, SweepResult
+from phase_jax.sweep.result import CrossEntropyReading, LaneResults, LaneTable, SweepResult
 from phase_jax.types import LaneStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from phase_jax.config import SweepConfig
-    from phase_jax.losses import Objective
     from phase_jax.sweep.execute import Clock, Final
+    from phase_jax.sweep.setup import PreparedSweep
     from phase_jax.training import EpochInfo, LaneState
     from phase_jax.types import EpsilonStarEstimate
 
 
-def assemble_result(
-    config: SweepConfig,
-    states: LaneState,
-    history: EpochInfo,
-    final: Final,
-    *,
-    objective: Objective,
-    frequencies: np.ndarray,
-    description: dict[str, Any],
-    environment: dict[str, Any],
-    clock: Clock,
-) -> SweepResult:
-    """Bring everything into [E, S] order and solve for epsilon*.
+def tabulate_lanes(
+    epsilons: np.ndarray, states: LaneState, history: EpochInfo, final: Final
+) -> LaneResults:
+    """Bring lanes into [E, S] order.
 
     Args:
-      config: Resolved configuration.
-      states: Lanes after training.
+      epsilons: [E] their attack strengths.
+      states: Lanes after training, L = E x S.
       history: Per epoch, [L, T].
       final: Evaluation of the selected parameters.
-      objective: What the lanes were trained with.
-      frequencies: [K], of the classes among the training images.
-      description: Names and fingerprints.
+
+    Returns:
+      What they ended with.
+    """
+
+    def by_lane(values: Any) -> np.ndarray:
+        values = np.asarray(values)
+        return values.reshape(len(epsilons), -1, *values.shape[1:])
+
+    return LaneResults(
+        epsilons=epsilons,
+        lanes=_tabulate(by_lane, states, history, final),
+        history={name: by_lane(values) for name, values in history._asdict().items()},
+        clean_example_losses=by_lane(final.clean_example_losses),
+        clean_example_cross_entropies=by_lane(final.clean_example_cross_entropies),
+        example_losses=by_lane(final.example_losses),
+        params=jax.tree.map(by_lane, jax.device_get(states.selected_params)),
+        model_state=jax.tree.map(by_lane, jax.device_get(states.selected_model_state)),
+    )
+
+
+def join_lanes(parts: Sequence[LaneResults]) -> LaneResults:
+    """Put lanes of the same seeds at different attack strengths into one table, sorted.
+
+    Histories of different lengths are filled up with NaN.
+    """
+    order = np.argsort(np.concatenate([part.epsilons for part in parts]), kind="stable")
+    longest = max(part.history["train_loss"].shape[2] for part in parts)
+
+    def fill(name: str, values: Any) -> Any:
+        """Bring everything to equal lengths; the rest of a history is not a number."""
+        if name != "history":
+            return values
+        return {
+            field: np.pad(
+                array, ((0, 0), (0, 0), (0, longest - array.shape[2])), constant_values=np.nan
+            )
+            for field, array in values.items()
+        }
+
+    trees = [
+        {
+            field.name: fill(field.name, getattr(part, field.name))
+            for field in dataclasses.fields(part)
+        }
+        | {"lanes": vars(part.lanes)}
+        for part in parts
+    ]
+    joined = jax.tree.map(lambda *leaves: np.concatenate(leaves)[order], *trees)
+    return LaneResults(**{**joined, "lanes": LaneTable(**joined["lanes"])})
+
+
+def take_clean_lanes(result: SweepResult) -> LaneResults:
+    """Take the clean lanes (epsilon = 0) out of a result."""
+
+    def first(array: np.ndarray) -> np.ndarray:
+        return array[:1]
+
+    plain = result.cross_entropy
+    losses = result.clean_example_losses
+    return LaneResults(
+        epsilons=result.epsilons[:1],
+        lanes=LaneTable(**{name: first(values) for name, values in vars(result.lanes).items()}),
+        history={name: first(values) for name, values in result.history.items()},
+        clean_example_losses=losses[None],
+        clean_example_cross_entropies=(losses if plain is None else plain.clean_example_losses)[
+            None
+        ],
+        example_losses=first(result.example_losses),
+        params=jax.tree.map(first, result.params),
+        model_state=jax.tree.map(first, result.model_state),
+    )
+
+
+def solve_lanes(
+    sweep: PreparedSweep, results: LaneResults, environment: dict[str, Any], clock: Clock
+) -> SweepResult:
+    """Solve for epsilon*.
+
+    Args:
+      sweep: Configuration, objective, names; its grid is that of the lanes.
+      results: Lanes at every attack strength, clean ones first.
       environment: Versions, device, source revision.
       clock: Seconds spent so far.
 
     Returns:
       The result.
     """
-    shape = (len(config.epsilons), config.num_seeds)
-
-    def by_lane(values: Any) -> np.ndarray:
-        values = np.asarray(values)
-        return values.reshape(*shape, *values.shape[1:])
-
-    lanes = _tabulate(by_lane, states, history, final)
+    config, objective, lanes = sweep.config, sweep.objective, results.lanes
     counts = lanes.status == LaneStatus.OK
 
-    def keep_sound(values: Any) -> np.ndarray:
+    def keep_sound(values: np.ndarray) -> np.ndarray:
         """Take the clean lanes' values [S, N], NaN for those that failed."""
-        return np.where(counts[0][:, None], by_lane(values)[0], np.nan)
+        return np.where(counts[0][:, None], values[0], np.nan)
 
     def solve(train_loss: str, quantity: str, clean_losses: np.ndarray) -> EpsilonStarEstimate:
         prefix = "" if train_loss == "logged" else "evaluated_"
         curve = np.where(counts, getattr(lanes, f"{prefix}train_{quantity}"), np.nan)
         find_fn = objective.supremum_fn if quantity == "loss" else compute_entropy
-        supremum = np.inf if find_fn is None else find_fn(frequencies)
+        supremum = np.inf if find_fn is None else find_fn(sweep.frequencies)
         return _solve(config, curve, clean_losses, supremum)
 
     chosen = config.solver.train_loss
     other = "evaluated" if chosen == "logged" else "logged"
-    clean_example_losses = keep_sound(final.clean_example_losses)
+    clean_example_losses = keep_sound(results.clean_example_losses)
     plain = None
     if objective.train_loss is not cross_entropy:
-        clean = keep_sound(final.clean_example_cross_entropies)
+        clean = keep_sound(results.clean_example_cross_entropies)
         plain = CrossEntropyReading(clean, solve(chosen, "cross_entropy", clean))
     return SweepResult(
         config=config,
-        epsilons=np.asarray(config.epsilons),
+        epsilons=results.epsilons,
         seeds=np.arange(config.num_seeds),
         lanes=lanes,
-        history={name: by_lane(values) for name, values in history._asdict().items()},
+        history=results.history,
         clean_example_losses=clean_example_losses,
-        example_losses=by_lane(final.example_losses),
+        example_losses=results.example_losses,
         thresholds=clean_example_losses.mean(axis=1),
         epsilon_star=solve(chosen, "loss", clean_example_losses),
         epsilon_star_other=solve(other, "loss", clean_example_losses),
-        params=jax.tree.map(by_lane, jax.device_get(states.selected_params)),
-        model_state=jax.tree.map(by_lane, jax.device_get(states.selected_model_state)),
-        description=description,
+        params=results.params,
+        model_state=results.model_state,
+        description=sweep.description,
         environment=environment,
         seconds=clock.finish(),
         cross_entropy=plain,

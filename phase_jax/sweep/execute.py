@@ -32,6 +32,13 @@ class SweepProgress(NamedTuple):
     train_losses: np.ndarray  # [E] mean over seeds, latest epoch
 
 
+class Start(NamedTuple):
+    """Where lanes begin: what another training left."""
+
+    params: Any  # leaves [L, ...]
+    model_state: Any  # likewise
+
+
 class Final(NamedTuple):
     """What a lane's selected parameters achieve on everything."""
 
@@ -69,10 +76,18 @@ def make_notifier(
     clock: Clock,
     *,
     num_train: int,
+    epsilons: np.ndarray,
 ) -> Callable[..., None]:
-    """Make the function that reports progress: `notify(phase, epoch, train_losses [L])`."""
+    """Make the function that reports progress: `notify(phase, epoch, train_losses [L])`.
+
+    Args:
+      config: Resolved configuration.
+      progress_fn: Who hears of it, if anybody.
+      clock: Seconds spent so far.
+      num_train: Training images.
+      epsilons: [E] of the lanes that are trained.
+    """
     num_epochs, num_seeds = config.training.num_epochs, config.num_seeds
-    epsilons = np.asarray(config.epsilons)
     num_lanes = len(epsilons) * num_seeds
 
     def notify(phase: str, epoch: int = 0, train_losses: np.ndarray | None = None) -> None:
@@ -105,20 +120,52 @@ def _compile(fn: Callable[..., Any], arguments: tuple, clock: Clock, **options: 
     return compiled
 
 
+def start_lanes(
+    config: SweepConfig, lane: LaneFns, keys: jax.Array, starts: Start | None, clock: Clock
+) -> LaneState:
+    """Initialise lanes from their keys [L], or let them begin at given parameters.
+
+    A lane that begins at given parameters draws other batches and noise than the training that may
+    have led there.
+    """
+    states = _compile(map_lanes(lane.init, width=config.lanes.width or 1), (keys,), clock)(keys)
+    if starts is None:
+        return states
+    params, model_state = jax.device_put(tuple(starts))
+    return states._replace(
+        key=jax.vmap(lambda key: jax.random.fold_in(key, 3))(keys),
+        params=params,
+        model_state=model_state,
+        # The two are donated: no array may stand in a state twice.
+        selected_params=jax.tree.map(jnp.copy, params),
+        selected_model_state=jax.tree.map(jnp.copy, model_state),
+    )
+
+
 def train_lanes(
     config: SweepConfig,
     lane: LaneFns,
+    states: LaneState,
     epsilons: jax.Array,
-    keys: jax.Array,
     arrays: TrainData,
     clock: Clock,
     notify: Callable[..., None],
 ) -> tuple[LaneState, EpochInfo]:
-    """Train all lanes, returning to the host after each chunk of epochs only."""
+    """Train all lanes, returning to the host after each chunk of epochs only.
+
+    Args:
+      config: Resolved configuration.
+      lane: Functions of one lane.
+      states: Lanes before their first epoch; used up.
+      epsilons: [L] radii.
+      arrays: Images and labels.
+      clock: Takes the seconds spent.
+      notify: Hears of every chunk.
+
+    Returns:
+      The lanes after their last epoch, and what every epoch reported, [L, T].
+    """
     width = config.lanes.width or 1
-    notify("compile")
-    init = _compile(map_lanes(lane.init, width=width), (keys,), clock)
-    states = init(keys)
     programs: dict[int, Any] = {}
     infos: list[EpochInfo] = []
     done, num_epochs = 0, config.training.num_epochs

@@ -44,6 +44,32 @@ class LaneTable:
 
 
 @dataclasses.dataclass(frozen=True)
+class LaneResults:
+    """What lanes ended with, before anything is solved.
+
+    Attributes:
+      epsilons: [E] attack strengths, sorted.
+      lanes: One value a lane.
+      history: Per epoch, arrays [E, S, T], NaN where a lane was not trained in an epoch: the fields
+        of `phase_jax.training.EpochInfo`.
+      clean_example_losses: [E, S, N] loss of each lane's selected parameters on each test image.
+      clean_example_cross_entropies: [E, S, N] likewise, plain cross-entropy.
+      example_losses: [E, S, N] likewise, loss under the evaluation attack.
+      params: Selected parameters, every leaf [E, S, ...].
+      model_state: Selected state, likewise.
+    """
+
+    epsilons: Float[np.ndarray, "E"]
+    lanes: LaneTable
+    history: dict[str, Float[np.ndarray, "E S T"]]
+    clean_example_losses: Float[np.ndarray, "E S N"]
+    clean_example_cross_entropies: Float[np.ndarray, "E S N"]
+    example_losses: Float[np.ndarray, "E S N"]
+    params: Any
+    model_state: Any
+
+
+@dataclasses.dataclass(frozen=True)
 class CrossEntropyReading:
     """Epsilon* of lanes trained with another loss, read off their plain cross-entropy.
 

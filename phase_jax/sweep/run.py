@@ -5,37 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import jax
+import numpy as np
 
-from phase_jax.data import fingerprint_dataset
 from phase_jax.environment import describe_environment
-from phase_jax.models import fingerprint_parameters
-from phase_jax.sweep.assemble import assemble_result
+from phase_jax.sweep.assemble import solve_lanes, tabulate_lanes
 from phase_jax.sweep.execute import (
     Clock,
+    Final,
+    Start,
     SweepProgress,
     evaluate_lanes,
     make_notifier,
+    start_lanes,
     train_lanes,
 )
-from phase_jax.sweep.setup import (
-    choose_objective,
-    count_classes,
-    lay_out_lanes,
-    prepare_data,
-    prepare_model,
-    resolve_config,
-    split_selection,
-)
-from phase_jax.training import TrainData, make_lane_fns
-from phase_jax.validation import validate_config
+from phase_jax.sweep.setup import lay_out_lanes, prepare_sweep
+from phase_jax.training import EpochInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from phase_jax.config import SweepConfig
     from phase_jax.losses import Objective
     from phase_jax.models import Model
-    from phase_jax.sweep.result import SweepResult
+    from phase_jax.sweep.result import LaneResults, SweepResult
+    from phase_jax.sweep.setup import PreparedSweep
     from phase_jax.types import Dataset
 
 
@@ -63,47 +57,74 @@ def run_sweep(
     Raises:
       InputError: A field of the configuration, or an argument, is not allowed.
     """
-    validate_config(config)
     clock = Clock()
+    sweep = prepare_sweep(config, model=model, data=data, objective=objective)
     environment = describe_environment()
-    dataset = prepare_data(config, data)
-    train_set, selection = split_selection(config, dataset)
-    objective = choose_objective(config, objective)
-    network = prepare_model(config, dataset, model)
-    config, params_shape = resolve_config(config, dataset, network, objective)
-    lane = make_lane_fns(
+    results = run_lanes(sweep, sweep.config.epsilons, clock, progress_fn=progress_fn)
+    return solve_lanes(sweep, results, environment, clock)
+
+
+def run_lanes(
+    sweep: PreparedSweep,
+    epsilons: Sequence[float],
+    clock: Clock,
+    *,
+    starts: LaneResults | None = None,
+    train: bool = True,
+    progress_fn: Callable[[SweepProgress], None] | None = None,
+) -> LaneResults:
+    """Train and evaluate every seed at given attack strengths, as lanes of one program.
+
+    Args:
+      sweep: What to train; its own grid is not used.
+      epsilons: Attack strengths, sorted; radii in pixel space [0, 1].
+      clock: Takes the seconds spent.
+      starts: Lanes at one attack strength, whose parameters every lane of the same seed begins at;
+        by default every seed's initialisation.
+      train: Whether to train at all; lanes that are only evaluated have one epoch of history, which
+        holds their evaluation, train loss included.
+      progress_fn: As in `run_sweep`.
+
+    Returns:
+      What the lanes ended with.
+    """
+    config, lane = sweep.config, sweep.lane
+    strengths = np.asarray(epsilons)
+    notify = make_notifier(
         config,
-        network,
-        objective,
-        pixel_scale=dataset.pixel_scale,
+        progress_fn,
+        clock,
+        num_train=len(sweep.arrays.train_labels),
+        epsilons=strengths,
     )
-    arrays = jax.device_put(TrainData(train_set.train_images, train_set.train_labels, *selection))
-    tests = jax.device_put((dataset.test_images, dataset.test_labels))
-    epsilons, keys = lay_out_lanes(config)
-    notify = make_notifier(config, progress_fn, clock, num_train=len(train_set.train_labels))
-    states, history = train_lanes(config, lane, epsilons, keys, arrays, clock, notify)
-    final = evaluate_lanes(config, lane, states, epsilons, arrays, tests, clock, notify)
-    return assemble_result(
-        config,
-        states,
-        history,
-        final,
-        objective=objective,
-        frequencies=count_classes(train_set),
-        description={
-            "data": {
-                "name": dataset.name,
-                "num_train": len(train_set.train_labels),
-                "num_test": len(dataset.test_labels),
-                "num_selection": len(selection[1]),
-                "num_classes": dataset.num_classes,
-                "input_shape": list(dataset.input_shape),
-                "sha256": fingerprint_dataset(dataset),
-            },
-            "model": {"name": network.name, **fingerprint_parameters(params_shape)},
-            "objective": objective.name,
-            "train_loss": objective.description,
-        },
-        environment=environment,
-        clock=clock,
+    arrays, tests = jax.device_put((sweep.arrays, sweep.tests))
+    lane_epsilons, keys = lay_out_lanes(config, strengths)
+    start = None
+    if starts is not None:
+        start = Start(*_repeat_seeds((starts.params, starts.model_state), len(strengths)))
+    notify("compile")
+    states, history = start_lanes(config, lane, keys, start, clock), None
+    if train:
+        states, history = train_lanes(config, lane, states, lane_epsilons, arrays, clock, notify)
+    final = evaluate_lanes(config, lane, states, lane_epsilons, arrays, tests, clock, notify)
+    if history is None:
+        states = states._replace(selected_epoch=states.selected_epoch + 1)
+        history = _describe_as_epoch(final)
+    return tabulate_lanes(strengths, states, history, final)
+
+
+def _repeat_seeds(tree: Any, num_epsilons: int) -> Any:
+    """Give the lanes of every attack strength the leaves [1, S, ...] of their seeds: [L, ...]."""
+    return jax.tree.map(lambda leaf: np.concatenate([leaf[0]] * num_epsilons), tree)
+
+
+def _describe_as_epoch(final: Final) -> EpochInfo:
+    """Describe an evaluation as the one epoch of lanes that were not trained, [L, 1]."""
+    return EpochInfo(
+        train_loss=final.train_loss[:, None],
+        train_accuracy=final.train_accuracy[:, None],
+        test_loss=final.example_losses.mean(axis=1)[:, None],
+        test_accuracy=final.accuracy[:, None],
+        train_cross_entropy=final.train_cross_entropy[:, None],
+        test_cross_entropy=final.cross_entropy[:, None],
     )

@@ -4,29 +4,92 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from phase_jax.config import RESIDUAL_MODELS
-from phase_jax.data import PIXEL_STATISTICS, hold_out_validation, load_dataset
+from phase_jax.data import (
+    PIXEL_STATISTICS,
+    fingerprint_dataset,
+    hold_out_validation,
+    load_dataset,
+)
 from phase_jax.losses import BETAS, build_objective
-from phase_jax.models import Model, build_model, wrap_linen
+from phase_jax.models import Model, build_model, fingerprint_parameters, wrap_linen
 from phase_jax.models.build import resolve_conv_form
 from phase_jax.sweep.lanes import choose_lane_width
+from phase_jax.training import LaneFns, TrainData, make_lane_fns
 from phase_jax.training.augmentation import check_augmentation
 from phase_jax.training.step import resolve_batch_norm
 from phase_jax.types import Dataset, InputError
+from phase_jax.validation import validate_config
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from phase_jax.config import SweepConfig
     from phase_jax.losses import Objective
 
 NUM_RETURNS = 20
 VALIDATION_SHARE = 5  # validation takes at most one fifth of the training images
 ALLOWED_MODEL = "a Model, or a Flax Linen module"
+
+
+class PreparedSweep(NamedTuple):
+    """A sweep before its first compilation: everything is chosen and checked."""
+
+    config: SweepConfig
+    """Resolved: every automatic choice filled in."""
+    lane: LaneFns
+    arrays: TrainData
+    tests: tuple[np.ndarray, np.ndarray]
+    """Test images and labels."""
+    objective: Objective
+    frequencies: np.ndarray
+    """[K], of the classes among the training images."""
+    description: dict[str, Any]
+    """Names and fingerprints."""
+
+
+def prepare_sweep(
+    config: SweepConfig,
+    *,
+    model: Model | Any,
+    data: Dataset | None,
+    objective: str | Objective | Callable[..., Any] | None,
+) -> PreparedSweep:
+    """Load the data and settle every choice; see `run_sweep` for arguments and refusals."""
+    validate_config(config)
+    dataset = prepare_data(config, data)
+    train_set, selection = split_selection(config, dataset)
+    objective = choose_objective(config, objective)
+    network = prepare_model(config, dataset, model)
+    config, params_shape = resolve_config(config, dataset, network, objective)
+    return PreparedSweep(
+        config,
+        make_lane_fns(config, network, objective, pixel_scale=dataset.pixel_scale),
+        TrainData(train_set.train_images, train_set.train_labels, *selection),
+        (dataset.test_images, dataset.test_labels),
+        objective,
+        count_classes(train_set),
+        {
+            "data": {
+                "name": dataset.name,
+                "num_train": len(train_set.train_labels),
+                "num_test": len(dataset.test_labels),
+                "num_selection": len(selection[1]),
+                "num_classes": dataset.num_classes,
+                "input_shape": list(dataset.input_shape),
+                "sha256": fingerprint_dataset(dataset),
+            },
+            "model": {"name": network.name, **fingerprint_parameters(params_shape)},
+            "objective": objective.name,
+            "train_loss": objective.description,
+        },
+    )
 
 
 def prepare_data(config: SweepConfig, data: Dataset | None) -> Dataset:
@@ -173,14 +236,13 @@ def resolve_config(
     return config, params_shape
 
 
-def lay_out_lanes(config: SweepConfig) -> tuple[jax.Array, jax.Array]:
+def lay_out_lanes(config: SweepConfig, epsilons: np.ndarray) -> tuple[jax.Array, jax.Array]:
     """Order lanes as (E, S); a seed has the same key at every attack strength."""
     seed_keys = jax.vmap(lambda s: jax.random.fold_in(jax.random.key(config.seed), s))(
         jnp.arange(config.num_seeds)
     )
-    epsilons = jnp.asarray(config.epsilons, jnp.float32)
-    keys = jnp.tile(seed_keys, len(config.epsilons))
-    return jnp.repeat(epsilons, config.num_seeds), keys
+    keys = jnp.tile(seed_keys, len(epsilons))
+    return jnp.repeat(jnp.asarray(epsilons, jnp.float32), config.num_seeds), keys
 
 
 def count_classes(train_set: Dataset) -> np.ndarray:
