@@ -80,7 +80,8 @@ def test_committed_results_fit_the_schema_and_their_own_solver(path):
         threshold = document["threshold"]["per_seed"][s]
         again = phase_jax.solve_epsilon_star(epsilons, losses, threshold)
         assert again.status.name == seed["status"]
-        assert again.value == pytest.approx(seed["value"], rel=1e-4)
+        value = math.nan if seed["value"] is None else seed["value"]
+        assert again.value == pytest.approx(value, rel=1e-4, nan_ok=True)
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.parent.name)
@@ -89,5 +90,8 @@ def test_the_readme_states_the_committed_values(path):
     (row,) = (
         line for line in README.splitlines() if f"(results/{path.parent.name}/result.json)" in line
     )
+    if star["status"] != "FOUND":
+        assert star["status"] in row
+        return
     for end in ("value", "low", "high"):
         assert format_epsilon(star[end]) in row

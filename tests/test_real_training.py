@@ -12,7 +12,8 @@ from phase_jax.data import load_dataset
 from phase_jax.types import InputError
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "cifar10_narrow.py"
-CHANCE = 0.1
+CHANCE, NUM_TEST = 0.1, 1_000
+CLEARLY = CHANCE + 5 * (CHANCE * (1 - CHANCE) / NUM_TEST) ** 0.5  # five standard errors above it
 
 
 @pytest.mark.slow
@@ -28,5 +29,5 @@ def test_narrow_network_learns(objective, tmp_path):
     lanes = sorted(result["lanes"], key=lambda lane: lane["epsilon"])
     losses = [lane["train_loss"] for lane in lanes]
     assert losses == sorted(losses)
-    assert all(lane["test_accuracy"] > 2 * CHANCE for lane in lanes)
-    assert result["epsilon_star"]["status"] in ("FOUND", "UNDEFINED", "BEYOND_GRID")
+    assert all(lane["evaluated_test_accuracy"] > CLEARLY for lane in lanes)
+    assert result["epsilon_star"]["status"] in ("FOUND", "UNDEFINED")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from phase_jax.report.wording import format_epsilon, format_interval
 from phase_jax.types import LaneStatus
@@ -93,9 +94,10 @@ def draw_learning_curves(result: SweepResult) -> Figure:
             )
         left.set_title("adversarial train loss (logged)", loc="left", fontsize=10)
         right.set_title("adversarial test loss, • selected epochs", loc="left", fontsize=10)
-        for axes in (left, right):
+        for axes, name in ((left, "train_loss"), (right, "test_loss")):
+            _set_heights(axes, result.history[name][counts])
             axes.set_xlabel("epoch")
-            axes.set_ylim(bottom=0)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.margins(x=0.02)
         dotted = "" if counts.all() else "; failed lanes dotted"
         left.set_ylabel(f"loss (mean over seeds{dotted})")
@@ -135,7 +137,7 @@ def _set_heights(axes: Axes, losses: np.ndarray) -> None:
     if not losses.size:
         return
     low, high = losses.min(), losses.max()
-    room = (high - low) / 4
+    room = (high - low) / 8
     if high > low > high / 2:
         axes.set_ylim(low - room, high + room)
     else:
