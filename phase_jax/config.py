@@ -9,9 +9,12 @@ the field's own path.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from phase_jax.grid import complete_grid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn_cropped")
 RESIDUAL_MODELS = ("preactresnet10", "preactresnet18", "wideresnet10", "wideresnet34")
@@ -222,9 +225,9 @@ class LanesConfig:
         "Bits are equal only at equal width. By default chosen for the backend and network",
         flag="lane-width",
     )
-    epochs_per_chunk: int | None = option(
-        None,
-        "epochs between two returns to the host (progress); by default about 20 returns a run",
+    epochs_per_chunk: int = option(
+        1,
+        "epochs between two returns to the host: for progress, to save, to stop",
         flag="epochs-per-chunk",
     )
 
@@ -281,3 +284,12 @@ class SweepConfig:
     def epsilons(self) -> tuple[float, ...]:
         """The grid, sorted, with zero: what is trained."""
         return complete_grid(self.epsilon_grid)
+
+
+def flatten_tree(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every field of nested settings with its path, such as `training.beta`."""
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from flatten_tree(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

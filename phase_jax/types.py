@@ -25,6 +25,15 @@ class InterruptedRunError(RuntimeError):
     """A run could not go on for a reason outside the program (a full disk, say): one line."""
 
 
+class StoppedRunError(InterruptedRunError):
+    """A run was asked to stop by a signal, and did; what it saved can be continued."""
+
+    def __init__(self, message: str, signal_number: int):
+        """Keep the signal beside the message."""
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
 class EpsilonStatus(enum.IntEnum):
     """What a solve for the critical attack strength ended with."""
 

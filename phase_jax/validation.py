@@ -48,7 +48,7 @@ def validate_config(config: SweepConfig) -> SweepConfig:
     _check_training(config.training)
     _check_start(config.attack, config.training)
     require_integer("--lane-width", config.lanes.width, 1, optional=True)
-    require_integer("--epochs-per-chunk", config.lanes.epochs_per_chunk, 1, optional=True)
+    require_integer("--epochs-per-chunk", config.lanes.epochs_per_chunk, 1)
     solver = config.solver
     require_name("--solver", solver.method, known.SOLVER_METHODS)
     require_name("--train-loss", solver.train_loss, known.TRAIN_LOSSES)

@@ -22,6 +22,8 @@ FORBIDDEN_NAMES = {"utils", "misc", "common"}
 # Data flows down this list: an entry may import any entry above it, unless it is named below.
 LAYERS = (
     "types",
+    "interruption",
+    "storage",
     "environment",
     "requirements",
     "grid",
@@ -43,11 +45,23 @@ LAYERS = (
     "cli",
 )
 ONLY = {
-    **{name: {"types"} for name in ("environment", "solver", "monte_carlo", "linear", "attacks")},
-    "simulate": {"types", "environment", "monte_carlo", "linear", "solver", "report"},
+    **{name: {"types"} for name in ("environment", "solver", "linear", "attacks", "storage")},
+    "interruption": set(),
+    "monte_carlo": {"types", "storage"},
+    "simulate": {
+        "types",
+        "environment",
+        "storage",
+        "monte_carlo",
+        "linear",
+        "solver",
+        "report",
+    },
 }
 # Who may import these; all others may be imported from anywhere below them.
 USERS = {
+    "interruption": {"report", "cli"},
+    "storage": {"monte_carlo", "sweep", "report", "simulate", "reproduce", "cli"},
     "environment": {"sweep", "report", "simulate", "reproduce", "cli"},
     "solver": {"sweep", "report", "simulate", "reproduce", "cli"},
     "monte_carlo": {"simulate", "cli"},

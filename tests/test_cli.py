@@ -120,7 +120,7 @@ def test_unknown_commands_are_one_line(capsys):
 def test_a_device_without_enough_memory_is_one_line(capsys, tmp_path, monkeypatch):
     from phase_jax.report import session
 
-    def refuse(config, progress_fn):
+    def refuse(config, **options):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory, 99 GiB asked for")
 
     monkeypatch.setattr(session, "run_sweep", refuse)
@@ -131,7 +131,7 @@ def test_a_device_without_enough_memory_is_one_line(capsys, tmp_path, monkeypatc
 def test_an_interrupted_run_leaves_no_empty_directory(capsys, tmp_path, monkeypatch):
     from phase_jax.report import session
 
-    def interrupt(config, progress_fn):
+    def interrupt(config, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(session, "run_sweep", interrupt)
@@ -209,7 +209,7 @@ def test_defaults_of_a_config_file_reach_the_run_to_the_last_bit(tmp_path, monke
     )
     heard = []
     monkeypatch.setattr(
-        session, "run_and_report", lambda config, out, use_cache: heard.append(config) or 0
+        session, "run_and_report", lambda config, out, options: heard.append(config) or 0
     )
     assert main(["sweep", str(path), "--seeds", "2", "--out", str(tmp_path / "run")]) == 0
     assert heard[0].epsilon_grid == (1 / 3, 8 / 255)

@@ -157,7 +157,9 @@ def test_unwritable_checkpoint(tmp_path, monkeypatch):
     before = path.read_bytes()
     full = OSError(28, "No space left on device")
     monkeypatch.setattr(np, "savez", lambda *_, **__: (_ for _ in ()).throw(full))
-    with pytest.raises(InterruptedRunError, match=r"No space left .* the last good one is kept$"):
+    with pytest.raises(
+        InterruptedRunError, match=r"No space left .* the last good checkpoint is kept$"
+    ):
         run_monte_carlo(draw_normal, KEY, 100, **options)
     assert path.read_bytes() == before
     assert not list(tmp_path.glob(".tmp-*"))

@@ -67,8 +67,8 @@ def ran(monkeypatch):
     """Replace training by made-up results; collects what was trained, and where."""
     ran = []
 
-    def run_and_report(config, out, *, use_cache):
-        ran.append((config, out, use_cache))
+    def run_and_report(config, out, options):
+        ran.append((config, out, options.use_cache))
         write_run(config, out)
         return 0
 
@@ -249,7 +249,7 @@ def test_a_file_that_is_no_result_is_one_line(text, tmp_path, capsys):
 def test_an_interrupted_run_leaves_no_empty_directory_and_keeps_the_others(
     ran, tmp_path, monkeypatch
 ):
-    def stop(config, out, *, use_cache):
+    def stop(config, out, options):
         raise KeyboardInterrupt
 
     write_run(catalogue.load_setting(TEN), tmp_path / TEN)

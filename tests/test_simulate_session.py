@@ -244,8 +244,9 @@ def test_a_device_without_enough_memory_is_one_line(script, tmp_path, capsys):
 
 def test_drafts_of_a_killed_run_are_removed(tmp_path):
     (tmp_path / ".tmp-abc").mkdir()
-    assert claim_study_directory(tmp_path, StudySettings(NAME)) == tmp_path
-    assert not list(tmp_path.iterdir())
+    with claim_study_directory(tmp_path, StudySettings(NAME)) as out:
+        assert [entry.name for entry in out.iterdir()] == [".lock"]
+    assert not tmp_path.exists()  # it was left empty
 
 
 def test_an_out_that_cannot_be_written_is_one_line(tmp_path, capsys):

@@ -8,6 +8,7 @@ ends in one line on standard error and exit status 2.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -17,14 +18,15 @@ from phase_jax.cli.parse import join_lines
 from phase_jax.cli.reproduce import run_reproduce_command
 from phase_jax.cli.simulate import run_simulate_command
 from phase_jax.cli.sweep import run_sweep_command
-from phase_jax.types import InputError, InterruptedRunError
+from phase_jax.interruption import StopSignals, Terminated
+from phase_jax.types import InputError, InterruptedRunError, StoppedRunError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 EXIT_BAD_INPUT = 2
 EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130
+EXIT_SIGNAL = 128  # and the signal's number: 130 for SIGINT, 143 for SIGTERM
 
 COMMANDS = {
     "sweep": "train a network at many attack strengths and solve for epsilon*",
@@ -50,7 +52,8 @@ def main_and_exit(command: str | None = None) -> None:
     """Run the command line of this process and exit with its status."""
     arguments = sys.argv[1:]
     try:
-        status = main([command, *arguments] if command else arguments)
+        with StopSignals(raise_at_once=True):
+            status = main([command, *arguments] if command else arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output, `head` say, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -65,7 +68,8 @@ def main(arguments: Sequence[str]) -> int:
       arguments: Command-line arguments, the command's name first.
 
     Returns:
-      Exit status: 0 done, 1 could not go on (full disk, say), 2 bad input, 130 interrupted.
+      Exit status: 0 done, 1 could not go on (full disk, say), 2 bad input, 130 stopped by
+      SIGINT, 143 by SIGTERM.
     """
     arguments = list(arguments)
     try:
@@ -91,11 +95,15 @@ def main(arguments: Sequence[str]) -> int:
     except InputError as error:
         print(f"phase-jax: {join_lines(str(error))}", file=sys.stderr)
         return EXIT_BAD_INPUT
+    except StoppedRunError as error:
+        print(f"phase-jax: {join_lines(str(error))}", file=sys.stderr)
+        return EXIT_SIGNAL + error.signal_number
     except InterruptedRunError as error:
         print(f"phase-jax: {join_lines(str(error))}", file=sys.stderr)
         return EXIT_FAILED
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
         print("phase-jax: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return EXIT_SIGNAL + number
     except SystemExit as leave:  # argument parsing printed its help
         return int(leave.code or 0)

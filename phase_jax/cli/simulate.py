@@ -6,7 +6,7 @@ import dataclasses
 
 from phase_jax.cli.parse import parse_arguments
 from phase_jax.config import option
-from phase_jax.simulate.directory import StudySettings, claim_study_directory, leave_directory
+from phase_jax.simulate.directory import StudySettings, claim_study_directory
 from phase_jax.simulate.registry import LISTINGS, STUDIES, check_name, format_duration
 from phase_jax.types import InputError
 
@@ -56,13 +56,10 @@ def run_simulate_command(arguments: list[str]) -> int:
     if name is None:
         raise InputError(f"STUDY: give one first; allowed: {', '.join(STUDIES)}")
     settings = _check_settings(name, command)
-    out = claim_study_directory(command.out, settings, overwrite=command.overwrite)
-    try:
+    with claim_study_directory(command.out, settings, overwrite=command.overwrite) as out:
         from phase_jax.simulate.session import run_study
 
         return run_study(settings, out, use_cache=command.compilation_cache)
-    finally:
-        leave_directory(out)  # an empty directory, if nothing was written
 
 
 def _check_settings(name: str, command: SimulateCommand) -> StudySettings:

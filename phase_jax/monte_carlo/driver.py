@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from phase_jax.monte_carlo.checkpoint import CheckpointFile
+from phase_jax.monte_carlo.checkpoint import MonteCarloFile
 from phase_jax.monte_carlo.execute import MonteCarloProgress, RunPlan, run_chunks
 from phase_jax.monte_carlo.program import (
     PROBE_WIDTH,
@@ -132,7 +132,7 @@ def run_monte_carlo(
     _check_texts(label, checkpoint_seconds)
     levels = _check_levels(quantiles)
     devices = _check_devices(devices)
-    file = None if checkpoint is None else CheckpointFile(checkpoint)
+    file = None if checkpoint is None else MonteCarloFile(checkpoint)
     width = _settle_width(batch_size, file, len(devices))
     probe_width = min(PROBE_WIDTH, -(-num_replicates // len(devices))) * len(devices)
     program = trace_chunk(replicate_fn, key, width or probe_width, devices)
@@ -167,7 +167,7 @@ def _shape_summary(accumulator: Accumulator, levels: tuple[float, ...], layout: 
     return layout.unflatten([Summary(*fields) for fields in zip(*columns, strict=True)])
 
 
-def _gather_notes(file: CheckpointFile | None, capacity: int, wanted: int) -> tuple[str, ...]:
+def _gather_notes(file: MonteCarloFile | None, capacity: int, wanted: int) -> tuple[str, ...]:
     """Gather what a reader of the result should know."""
     notes = file.notes if file is not None else ()
     if capacity < wanted:
@@ -229,7 +229,7 @@ def _check_devices(devices: Sequence[Any] | None) -> list[Any]:
     return devices
 
 
-def _settle_width(batch_size: int | None, file: CheckpointFile | None, num_devices: int):
+def _settle_width(batch_size: int | None, file: MonteCarloFile | None, num_devices: int):
     """Return the width of a chunk if the user or the checkpoint decides it, else None."""
     width = None if batch_size is None else -(-int(batch_size) // num_devices) * num_devices
     if file is None or file.saved is None or not file.saved.accumulator.num_done:
@@ -259,7 +259,7 @@ def _describe_identity(
     }
 
 
-def _check_belongs(file: CheckpointFile, identity: dict[str, Any], num_replicates: int) -> None:
+def _check_belongs(file: MonteCarloFile, identity: dict[str, Any], num_replicates: int) -> None:
     """Refuse a checkpoint of another run, or of more replicates than are asked for."""
     file.check_identity(identity)
     num_done = file.saved.accumulator.num_done if file.saved else 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import jax
 import numpy as np
 
-from phase_jax.monte_carlo.checkpoint import CheckpointFile, SavedRun
+from phase_jax.monte_carlo.checkpoint import MonteCarloFile, SavedRun
 from phase_jax.monte_carlo.statistics import Accumulator, absorb, start_accumulator
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class RunPlan:
     num_kept: int
     keep_values: bool
     identity: dict[str, Any]
-    file: CheckpointFile | None
+    file: MonteCarloFile | None
     checkpoint_seconds: float
 
     @property
@@ -82,7 +82,7 @@ class RunPlan:
         """
         if self.file is not None:
             kept = tuple(value[: accumulator.num_done] for value in values)
-            self.file.save(SavedRun(self.identity, self.program.width, accumulator, kept))
+            self.file.save(self.identity, SavedRun(self.program.width, accumulator, kept))
 
 
 def run_chunks(

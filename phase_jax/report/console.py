@@ -59,6 +59,10 @@ class ProgressDisplay:
         else:
             self._console.print(_progress_line(progress), highlight=False, soft_wrap=True)
 
+    def note(self, text: str) -> None:
+        """Print a line that stays."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
 
 def print_summary(console: Console, result: SweepResult, out: pathlib.Path) -> None:
     """Print the table of attack strengths, cautions, the verdict and where the files are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,11 @@ import jax
 from rich.console import Console
 
 from phase_jax.environment import enable_compilation_cache
+from phase_jax.interruption import GRACE_SECONDS, StopSignals
 from phase_jax.report.console import ProgressDisplay, print_summary
+from phase_jax.report.directory import CHECKPOINT
 from phase_jax.report.write import write_result
-from phase_jax.sweep import run_sweep
+from phase_jax.sweep import CheckpointPlan, run_sweep
 from phase_jax.types import InterruptedRunError
 
 if TYPE_CHECKING:
@@ -20,27 +23,55 @@ if TYPE_CHECKING:
     from phase_jax.config import SweepConfig
 
 
-def run_and_report(config: SweepConfig, out: pathlib.Path, *, use_cache: bool = True) -> int:
-    """Run a sweep, show its progress, write its files and print its verdict.
+@dataclasses.dataclass(frozen=True)
+class SessionOptions:
+    """How a run treats this machine; none of it changes a number.
+
+    Attributes:
+      use_cache: Whether compiled programs are kept for the next run.
+      checkpoint_minutes: Time between two checkpoints, or None.
+      checkpoint_epochs: Epochs between two checkpoints, or None.
+      grace_seconds: Time from a signal to the end of the process.
+    """
+
+    use_cache: bool = True
+    checkpoint_minutes: float | None = 10.0
+    checkpoint_epochs: int | None = None
+    grace_seconds: float = GRACE_SECONDS
+
+
+def run_and_report(
+    config: SweepConfig, out: pathlib.Path, options: SessionOptions | None = None
+) -> int:
+    """Run a sweep, or what is missing of it; show progress, write files, print the verdict.
 
     Args:
       config: What to run, validated.
-      out: The directory, claimed.
-      use_cache: Whether compiled programs are kept for the next run.
+      out: The directory, claimed; a checkpoint in it is continued.
+      options: How to treat this machine.
 
     Returns:
       Exit status 0.
 
     Raises:
-      InputError: A field does not fit the data.
+      InputError: A field does not fit the data, or the checkpoint is of other settings.
       InterruptedRunError: The device's memory or the disk is full.
+      StoppedRunError: SIGTERM or SIGINT arrived.
     """
-    if use_cache:
+    options = options or SessionOptions()
+    plan = CheckpointPlan(out / CHECKPOINT, options.checkpoint_minutes, options.checkpoint_epochs)
+    if options.use_cache:
         enable_compilation_cache()
     console = Console(file=sys.stdout)
     try:
-        with ProgressDisplay(console) as display:
-            result = run_sweep(config, progress_fn=display.show)
+        with ProgressDisplay(console) as display, StopSignals(options.grace_seconds) as signals:
+            result = run_sweep(
+                config,
+                progress_fn=display.show,
+                checkpoint=plan,
+                stop_fn=signals.poll,
+                note_fn=display.note,
+            )
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -49,5 +80,6 @@ def run_and_report(config: SweepConfig, out: pathlib.Path, *, use_cache: bool = 
             "--eval-batch-size"
         ) from None
     write_result(result, out)
+    plan.remove()
     print_summary(console, result, out)
     return 0

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from phase_jax.report.directory import PARAMETERS, RESULT_FILE, open_directory, write_atomically
+from phase_jax.report.directory import PARAMETERS, RESULT_FILE, open_directory
 from phase_jax.report.document import build_document
+from phase_jax.storage.atomic import write_atomically
 
 if TYPE_CHECKING:
     import os

@@ -7,11 +7,11 @@ import functools
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from phase_jax.report.directory import write_atomically
 from phase_jax.report.document import convert_to_plain
 from phase_jax.reproduce.entries import Entry
 from phase_jax.reproduce.registry import ITEMS, NOT_YET, Kind
 from phase_jax.reproduce.render import render_markdown
+from phase_jax.storage.atomic import write_atomically
 
 if TYPE_CHECKING:
     import pathlib

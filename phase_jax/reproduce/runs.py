@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from phase_jax.config import flatten_tree
 from phase_jax.report.directory import RESULT_FILE
 from phase_jax.report.document import SCHEMA_VERSION
 from phase_jax.report.read import read_document
@@ -12,7 +13,6 @@ from phase_jax.reproduce.catalogue import load_setting
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Iterator
 
     from phase_jax.config import SweepConfig
 
@@ -93,9 +93,9 @@ def read_study(out: pathlib.Path, study: str, *, quick: bool) -> dict[str, Any] 
 
 def find_differences(expected: SweepConfig, found: dict[str, Any]) -> tuple[str, ...]:
     """List the fields in which a run differs from its setting; automatic choices do not count."""
-    actual = dict(_flatten(found))
+    actual = dict(flatten_tree(found))
     differences = []
-    for field, value in _flatten(dataclasses.asdict(expected)):
+    for field, value in flatten_tree(dataclasses.asdict(expected)):
         if field.startswith(FREE_FIELDS) or value is None or field not in actual:
             continue
         if not _is_same(field, value, actual[field]):
@@ -109,14 +109,6 @@ def _is_same(field: str, expected: Any, found: Any) -> bool:
         grids = ({round(value * SCALE, 4) for value in grid} - {0.0} for grid in (expected, found))
         return next(grids) == next(grids)
     return (list(expected) if isinstance(expected, tuple) else expected) == found
-
-
-def _flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _read_last_accuracies(path: pathlib.Path) -> dict[float, float] | None:

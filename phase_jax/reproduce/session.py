@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import pathlib
 import sys
@@ -238,21 +237,11 @@ def _assemble_studies(name: str, rows: tuple[str, ...], request: Request) -> Rep
 
 
 def _run_setting(setting: str, config: SweepConfig, request: Request) -> None:
-    from phase_jax.report.session import run_and_report
+    from phase_jax.report.session import SessionOptions, run_and_report
 
-    out = _claim(setting, config, request)
-    try:
-        run_and_report(config, out, use_cache=request.use_cache)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            out.rmdir()  # nothing was written: leave no empty directory
-        raise
-
-
-def _claim(setting: str, config: SweepConfig, request: Request) -> pathlib.Path:
-    """Claim the directory of a setting that has no result; drafts of a killed run may go."""
     path = name_directory(request.out, setting, quick=request.quick)
-    return claim_directory(path, config, overwrite=True)
+    with claim_directory(path, config, resume=True) as out:
+        run_and_report(config, out, SessionOptions(use_cache=request.use_cache))
 
 
 def _run_study(study: str, request: Request) -> None:
@@ -261,7 +250,8 @@ def _run_study(study: str, request: Request) -> None:
 
     settings = StudySettings(study, full=not request.quick)
     path = name_directory(request.out, study, quick=request.quick)
-    run_study(settings, claim_study_directory(path, settings), use_cache=request.use_cache)
+    with claim_study_directory(path, settings) as out:
+        run_study(settings, out, use_cache=request.use_cache)
 
 
 def _open_out(out: pathlib.Path) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import pathlib
 import shutil
-import tempfile
 from typing import TYPE_CHECKING, Any
 
-from phase_jax.report.directory import write_atomically
+from phase_jax.storage.atomic import DRAFT_PREFIX, remove_entries, write_atomically
+from phase_jax.storage.lock import LOCK_FILE, hold_directory
 from phase_jax.types import InputError
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterator
 
 CHECKPOINTS = "checkpoints"
 MARKER = "run.json"
@@ -38,44 +40,42 @@ class StudySettings:
     precision: str = "float64"
 
 
+@contextlib.contextmanager
 def claim_study_directory(
     out: str | os.PathLike | None, settings: StudySettings, *, overwrite: bool = False
-) -> pathlib.Path:
-    """Make sure that a study can write its results, before anything is computed.
+) -> Iterator[pathlib.Path]:
+    """Hold the directory of a study while it runs; a directory left empty goes again.
 
     Args:
       out: Directory asked for; None for `runs/simulate-STUDY`.
       settings: Those of the run.
       overwrite: Whether what the study wrote there, finished or not, is removed.
 
-    Returns:
-      The directory; it exists, is writable, and holds nothing or checkpoints to go on from.
+    Yields:
+      The directory; it exists, is writable, nobody else's, and holds nothing or checkpoints to go
+      on from.
 
     Raises:
-      InputError: It cannot be made or written to, or it holds something that must stay.
+      InputError: It cannot be made or written to, it holds something that must stay, or another
+        process holds it.
     """
     path = pathlib.Path("runs") / f"simulate-{settings.study}" if out is None else pathlib.Path(out)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        held = {entry.name for entry in path.iterdir()}
-        with tempfile.TemporaryFile(dir=path):
-            pass
+    with hold_directory(path):
+        held = {entry.name for entry in path.iterdir() if entry.name != LOCK_FILE}
         own = _list_own(path, settings.study)
-    except OSError as error:
-        raise InputError(
-            f"--out: {str(path)!r} cannot be written to ({error.strerror}); "
-            "give a directory where you may write"
-        ) from None
-    strangers = sorted(name for name in held - own if not name.startswith(".tmp-"))
-    if strangers:
-        raise InputError(
-            f"--out: {str(path)!r} holds {strangers[0]!r}, which {settings.study} did not write; "
-            "give another directory"
-        )
-    if not overwrite:
-        _check_unfinished(path, settings)
-    _remove(path, own if overwrite else own - {CHECKPOINTS})
-    return path
+        strangers = sorted(name for name in held - own if not name.startswith(DRAFT_PREFIX))
+        if strangers:
+            raise InputError(
+                f"--out: {str(path)!r} holds {strangers[0]!r}, which {settings.study} did not "
+                "write; give another directory"
+            )
+        if not overwrite:
+            _check_unfinished(path, settings)
+        remove_entries(path, own if overwrite else own - {CHECKPOINTS})
+        try:
+            yield path
+        finally:
+            leave_directory(path)
 
 
 def mark_directory(path: pathlib.Path, settings: StudySettings, figures: list[str]) -> None:
@@ -96,8 +96,6 @@ def leave_directory(path: pathlib.Path) -> bool:
     if folder.is_dir() and any(entry.suffix == ".npz" for entry in folder.iterdir()):
         return True
     release_directory(path)
-    if path.is_dir() and not any(path.iterdir()):
-        path.rmdir()
     return False
 
 
@@ -137,13 +135,6 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _remove(path: pathlib.Path, names: set[str]) -> None:
-    """Remove files and directories, and drafts that a killed run left."""
-    for entry in path.iterdir():
-        if entry.name in names or entry.name.startswith(".tmp-"):
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def _write_text(path: pathlib.Path, text: str) -> None:

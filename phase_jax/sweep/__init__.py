@@ -9,12 +9,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from phase_jax.sweep.checkpoint import CheckpointPlan
     from phase_jax.sweep.execute import SweepProgress
     from phase_jax.sweep.lanes import choose_lane_width, map_lanes
     from phase_jax.sweep.result import LaneTable, SweepResult
     from phase_jax.sweep.run import run_sweep
 
 _MODULES = {
+    "CheckpointPlan": "checkpoint",
     "LaneTable": "result",
     "SweepProgress": "execute",
     "SweepResult": "result",
@@ -24,6 +26,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "CheckpointPlan",
     "LaneTable",
     "SweepProgress",
     "SweepResult",

@@ -30,7 +30,7 @@ def tabulate_lanes(
 
     Args:
       epsilons: [E] their attack strengths.
-      states: Lanes after training, L = E x S.
+      states: Lanes after training, L = E x S, on the host; what they ended with suffices.
       history: Per epoch, [L, T].
       final: Evaluation of the selected parameters.
 
@@ -49,8 +49,8 @@ def tabulate_lanes(
         clean_example_losses=by_lane(final.clean_example_losses),
         clean_example_cross_entropies=by_lane(final.clean_example_cross_entropies),
         example_losses=by_lane(final.example_losses),
-        params=jax.tree.map(by_lane, jax.device_get(states.selected_params)),
-        model_state=jax.tree.map(by_lane, jax.device_get(states.selected_model_state)),
+        params=jax.tree.map(by_lane, states.selected_params),
+        model_state=jax.tree.map(by_lane, states.selected_model_state),
     )
 
 
@@ -108,7 +108,12 @@ def take_clean_lanes(result: SweepResult) -> LaneResults:
 
 
 def solve_lanes(
-    sweep: PreparedSweep, results: LaneResults, environment: dict[str, Any], clock: Clock
+    sweep: PreparedSweep,
+    results: LaneResults,
+    environment: dict[str, Any],
+    clock: Clock,
+    *,
+    notes: tuple[str, ...] = (),
 ) -> SweepResult:
     """Solve for epsilon*.
 
@@ -117,6 +122,7 @@ def solve_lanes(
       results: Lanes at every attack strength, clean ones first.
       environment: Versions, device, source revision.
       clock: Seconds spent so far.
+      notes: What happened on the way.
 
     Returns:
       The result.
@@ -159,6 +165,7 @@ def solve_lanes(
         environment=environment,
         seconds=clock.finish(),
         cross_entropy=plain,
+        notes=notes,
     )
 
 

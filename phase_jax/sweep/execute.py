@@ -10,13 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from phase_jax.sweep.lanes import map_lanes
+from phase_jax.sweep.checkpoint import Training
+from phase_jax.training import EpochInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from phase_jax.config import SweepConfig
-    from phase_jax.training import EpochInfo, LaneFns, LaneState, TrainData
+    from phase_jax.sweep.lanes import LaneLayout
+    from phase_jax.training import LaneFns, LaneState, TrainData
 
 
 class SweepProgress(NamedTuple):
@@ -78,7 +80,9 @@ def make_notifier(
     num_train: int,
     epsilons: np.ndarray,
 ) -> Callable[..., None]:
-    """Make the function that reports progress: `notify(phase, epoch, train_losses [L])`.
+    """Make the function that reports progress: `notify(phase, epoch, num_run, train_losses [L])`.
+
+    `num_run` of the epochs were run by this process; the others came from a checkpoint.
 
     Args:
       config: Resolved configuration.
@@ -90,10 +94,12 @@ def make_notifier(
     num_epochs, num_seeds = config.training.num_epochs, config.num_seeds
     num_lanes = len(epsilons) * num_seeds
 
-    def notify(phase: str, epoch: int = 0, train_losses: np.ndarray | None = None) -> None:
+    def notify(
+        phase: str, epoch: int = 0, num_run: int = 0, train_losses: np.ndarray | None = None
+    ) -> None:
         if progress_fn is None:
             return
-        per_epoch = clock.seconds["train"] / epoch if epoch else math.nan
+        per_epoch = clock.seconds["train"] / num_run if num_run else math.nan
         means = np.full(len(epsilons), np.nan)
         if train_losses is not None:
             means = train_losses.reshape(len(epsilons), num_seeds).mean(axis=1)
@@ -121,79 +127,93 @@ def _compile(fn: Callable[..., Any], arguments: tuple, clock: Clock, **options: 
 
 
 def start_lanes(
-    config: SweepConfig, lane: LaneFns, keys: jax.Array, starts: Start | None, clock: Clock
-) -> LaneState:
+    lane: LaneFns, layout: LaneLayout, keys: jax.Array, start: Start | None, clock: Clock
+) -> Training:
     """Initialise lanes from their keys [L], or let them begin at given parameters.
 
     A lane that begins at given parameters draws other batches and noise than the training that may
     have led there.
     """
-    states = _compile(map_lanes(lane.init, width=config.lanes.width or 1), (keys,), clock)(keys)
-    if starts is None:
-        return states
-    params, model_state = jax.device_put(tuple(starts))
-    return states._replace(
-        key=jax.vmap(lambda key: jax.random.fold_in(key, 3))(keys),
+    spread_keys = layout.spread(keys)
+    states = _compile(layout.map(lane.init), (spread_keys,), clock)(spread_keys)
+    nothing = np.zeros((layout.num_lanes, 0), np.float32)
+    history = EpochInfo(*[nothing] * len(EpochInfo._fields))
+    if start is None:
+        return Training(states, history)
+    params, model_state = layout.spread(tuple(start))
+    states = states._replace(
+        key=layout.spread(jax.vmap(lambda key: jax.random.fold_in(key, 3))(keys)),
         params=params,
         model_state=model_state,
         # The two are donated: no array may stand in a state twice.
         selected_params=jax.tree.map(jnp.copy, params),
         selected_model_state=jax.tree.map(jnp.copy, model_state),
     )
+    return Training(states, history)
 
 
 def train_lanes(
     config: SweepConfig,
     lane: LaneFns,
-    states: LaneState,
-    epsilons: jax.Array,
+    layout: LaneLayout,
+    training: Training,
+    epsilons: np.ndarray,
     arrays: TrainData,
     clock: Clock,
     notify: Callable[..., None],
-) -> tuple[LaneState, EpochInfo]:
-    """Train all lanes, returning to the host after each chunk of epochs only.
+    close_chunk: Callable[[LaneLayout, Training, int], None] | None,
+) -> Training:
+    """Train lanes to their last epoch, returning to the host after each chunk of epochs only.
 
     Args:
       config: Resolved configuration.
       lane: Functions of one lane.
-      states: Lanes before their first epoch; used up.
+      layout: How lanes lie on the devices.
+      training: Lanes on the devices, before their first epoch or after any other; used up.
       epsilons: [L] radii.
-      arrays: Images and labels.
+      arrays: Images and labels, on the devices.
       clock: Takes the seconds spent.
       notify: Hears of every chunk.
+      close_chunk: Called after every chunk with the layout, the lanes and the number of epochs of
+        the whole training; saves, or raises to stop.
 
     Returns:
-      The lanes after their last epoch, and what every epoch reported, [L, T].
+      The lanes after their last epoch.
     """
-    width = config.lanes.width or 1
+    shared = (layout.spread(epsilons), arrays)
     programs: dict[int, Any] = {}
-    infos: list[EpochInfo] = []
-    done, num_epochs = 0, config.training.num_epochs
-    while done < num_epochs:
-        length = min(config.lanes.epochs_per_chunk or 1, num_epochs - done)
+    first, num_epochs = training.num_epochs, config.training.num_epochs
+    while training.num_epochs < num_epochs:
+        length = min(config.lanes.epochs_per_chunk, num_epochs - training.num_epochs)
         if length not in programs:
-            run = map_lanes(
+            run = layout.map(
                 lambda state, epsilon, data, length=length: lane.run_epochs(
                     state, epsilon, data, length
                 ),
-                width=width,
                 num_shared=1,
             )
-            programs[length] = _compile(run, (states, epsilons, arrays), clock, donate_argnums=0)
+            programs[length] = _compile(run, (training.states, *shared), clock, donate_argnums=0)
         since = time.perf_counter()
-        states, info = programs[length](states, epsilons, arrays)
-        infos.append(jax.device_get(info))
+        states, info = programs[length](training.states, *shared)
+        info = layout.collect(info)
         clock.add("train", since)
-        done += length
-        notify("train", done, infos[-1].train_loss[:, -1])
-    return states, jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *infos)
+        history = jax.tree.map(
+            lambda before, new: np.concatenate([before, new], axis=1), training.history, info
+        )
+        training = Training(states, history)
+        done = training.num_epochs
+        notify("train", done, done - first, info.train_loss[:, -1])
+        if close_chunk is not None:
+            close_chunk(layout, training, num_epochs)
+    return training
 
 
 def evaluate_lanes(
     config: SweepConfig,
     lane: LaneFns,
+    layout: LaneLayout,
     states: LaneState,
-    epsilons: jax.Array,
+    epsilons: np.ndarray,
     arrays: TrainData,
     tests: tuple[jax.Array, jax.Array],
     clock: Clock,
@@ -227,13 +247,12 @@ def evaluate_lanes(
         states.key,
         states.selected_params,
         states.selected_model_state,
-        epsilons,
+        layout.spread(epsilons),
         arrays,
         tests,
     )
-    width = config.lanes.width or 1
-    run = _compile(map_lanes(evaluate, width=width, num_shared=2), arguments, clock)
+    run = _compile(layout.map(evaluate, num_shared=2), arguments, clock)
     since = time.perf_counter()
-    final = jax.device_get(run(*arguments))
+    final = layout.collect(run(*arguments))
     clock.add("evaluate", since)
     return final

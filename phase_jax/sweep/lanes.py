@@ -2,16 +2,105 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 CPU_DENSE_WIDTH = 12
+AXIS = "L"
+
+
+@dataclasses.dataclass(frozen=True)
+class LaneLayout:
+    """How L lanes lie on the devices: whole chunks of `width` lanes on each.
+
+    Every device has the same number of chunks; what is missing are copies of the last lane. A
+    device works through its chunks on its own, so that a lane's bits do not depend on the number
+    of devices.
+
+    Attributes:
+      num_lanes: L.
+      width: Lanes vectorised together.
+      mesh: The devices, along one axis.
+    """
+
+    num_lanes: int
+    width: int
+    mesh: Mesh
+
+    @property
+    def num_places(self) -> int:
+        """L and the padding."""
+        share = self.width * self.mesh.size
+        return math.ceil(self.num_lanes / share) * share
+
+    @property
+    def is_writer(self) -> bool:
+        """Whether this process is the one that writes files."""
+        return jax.process_index() == 0
+
+    def agree(self, value: Any) -> int:
+        """Return the largest value that any process has (None and False count as 0).
+
+        Processes must decide alike whether to save or stop: both need all of them.
+        """
+        value = int(value or 0)
+        if jax.process_count() == 1:
+            return value
+        return int(np.max(multihost_utils.process_allgather(np.int32(value))))
+
+    def spread(self, lanes: Any) -> Any:
+        """Bring a pytree of arrays [L, ...] to the devices, padded."""
+        places = np.minimum(np.arange(self.num_places), self.num_lanes - 1)
+        return self._put(jax.tree.map(lambda leaf: leaf[places], lanes), PartitionSpec(AXIS))
+
+    def share(self, tree: Any) -> Any:
+        """Bring a pytree of arrays to every device."""
+        return self._put(tree, PartitionSpec())
+
+    def collect(self, lanes: Any) -> Any:
+        """Bring a padded pytree back to the host (every host): NumPy arrays [L, ...]."""
+        gather = jax.device_get
+        if jax.process_count() > 1:
+            gather = functools.partial(multihost_utils.process_allgather, tiled=True)
+        return jax.tree.map(lambda leaf: np.asarray(gather(leaf))[: self.num_lanes], lanes)
+
+    def map(self, fn: Callable[..., Any], *, num_shared: int = 0) -> Callable[..., Any]:
+        """Turn a function of one lane into one of all padded lanes; see `map_lanes`."""
+        over_lanes, everywhere = PartitionSpec(AXIS), PartitionSpec()
+        mapped = map_lanes(fn, width=self.width, num_shared=num_shared)
+
+        def run(*arguments: Any) -> Any:
+            num_split = len(arguments) - num_shared
+            specs = (over_lanes,) * num_split + (everywhere,) * num_shared
+            return jax.shard_map(
+                mapped, mesh=self.mesh, in_specs=specs, out_specs=over_lanes, check_vma=False
+            )(*arguments)
+
+        return run
+
+    def _put(self, tree: Any, spec: PartitionSpec) -> Any:
+        return jax.device_put(tree, NamedSharding(self.mesh, spec))
+
+
+def lay_out(num_lanes: int, width: int) -> LaneLayout:
+    """Lay lanes out on all devices, or on as many as there are chunks of lanes."""
+    devices = jax.devices()
+    if jax.process_count() == 1:  # of several processes every one must take part
+        devices = devices[: math.ceil(num_lanes / width)]
+    return LaneLayout(
+        num_lanes, width, Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
+    )
 
 
 def map_lanes(fn: Callable[..., Any], *, width: int, num_shared: int = 0) -> Callable[..., Any]:
@@ -51,22 +140,24 @@ def map_lanes(fn: Callable[..., Any], *, width: int, num_shared: int = 0) -> Cal
     return mapped
 
 
-def choose_lane_width(num_lanes: int, params: Any, backend: str) -> int:
+def choose_lane_width(num_lanes: int, params: Any, backend: str, num_devices: int = 1) -> int:
     """Choose how many lanes to vectorise together.
 
     On a CPU, lanes of convolutional networks run one after the other (a batch of kernels is slow
-    there), those of small dense networks in chunks. Accelerators take all lanes at once.
+    there), those of small dense networks in chunks; the number of CPU devices does not count, so
+    that equal commands give equal bits. Accelerators take all lanes at once, in equal shares.
 
     Args:
       num_lanes: L.
       params: One lane's parameters (arrays or shapes).
       backend: `jax.default_backend()`.
+      num_devices: Devices that the lanes are shared among.
 
     Returns:
       The width: of those between half the widest and the widest, the one that pads least.
     """
     has_kernels = any(len(leaf.shape) > 2 for leaf in jax.tree.leaves(params))
-    widest = num_lanes
+    widest = math.ceil(num_lanes / num_devices)
     if backend == "cpu":
         widest = 1 if has_kernels else min(CPU_DENSE_WIDTH, num_lanes)
     candidates = range(widest, widest // 2, -1)

@@ -113,6 +113,7 @@ class SweepResult:
       seconds: Time spent: compiling, training, evaluating, total.
       cross_entropy: The same in plain cross-entropy, by which objectives can be compared; None
         where the objective is cross-entropy itself.
+      notes: What happened on the way that a reader should know: a damaged checkpoint, say.
     """
 
     config: SweepConfig
@@ -131,6 +132,7 @@ class SweepResult:
     environment: dict[str, Any]
     seconds: dict[str, float]
     cross_entropy: CrossEntropyReading | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def threshold(self) -> float:

@@ -9,6 +9,12 @@ import numpy as np
 
 from phase_jax.environment import describe_environment
 from phase_jax.sweep.assemble import solve_lanes, tabulate_lanes
+from phase_jax.sweep.checkpoint import (
+    CheckpointPlan,
+    SweepFile,
+    describe_identity,
+    describe_origin,
+)
 from phase_jax.sweep.execute import (
     Clock,
     Final,
@@ -19,7 +25,8 @@ from phase_jax.sweep.execute import (
     start_lanes,
     train_lanes,
 )
-from phase_jax.sweep.setup import lay_out_lanes, prepare_sweep
+from phase_jax.sweep.lanes import lay_out
+from phase_jax.sweep.setup import order_lanes, prepare_sweep
 from phase_jax.training import EpochInfo
 
 if TYPE_CHECKING:
@@ -40,8 +47,14 @@ def run_sweep(
     data: Dataset | None = None,
     objective: str | Objective | Callable[..., Any] | None = None,
     progress_fn: Callable[[SweepProgress], None] | None = None,
+    checkpoint: CheckpointPlan | None = None,
+    stop_fn: Callable[[], int | None] | None = None,
+    note_fn: Callable[[str], object] | None = None,
 ) -> SweepResult:
     """Train every attack strength and seed as lanes of one program; solve for epsilon*.
+
+    Lanes are shared among all devices. A run that was stopped and goes on from its checkpoint gives
+    the bits of an undisturbed one, on the same kind of device.
 
     Args:
       config: What to run. Attack strengths are radii in pixel space [0, 1].
@@ -50,18 +63,33 @@ def run_sweep(
       objective: The user's own loss `(logits [B, K], labels [B]) -> [B]`, or an `Objective`, in
         place of the named one.
       progress_fn: Called at the start of each phase and after each chunk of epochs.
+      checkpoint: Where to save, and to go on from if something is there; None for neither. It is
+        not removed at the end.
+      stop_fn: Asked after each chunk of epochs; a signal's number makes the run save and stop.
+      note_fn: Hears, a line each, what is unusual: a damaged checkpoint, say. The result has these
+        lines as its `notes`.
 
     Returns:
       The result; `phase_jax.report.write_result` writes it to a directory.
 
     Raises:
-      InputError: A field of the configuration, or an argument, is not allowed.
+      InputError: A field of the configuration, or an argument, is not allowed, or the checkpoint
+        belongs to another run.
+      InterruptedRunError: The checkpoint cannot be written.
+      StoppedRunError: `stop_fn` asked for it.
     """
     clock = Clock()
     sweep = prepare_sweep(config, model=model, data=data, objective=objective)
     environment = describe_environment()
-    results = run_lanes(sweep, sweep.config.epsilons, clock, progress_fn=progress_fn)
-    return solve_lanes(sweep, results, environment, clock)
+    file = SweepFile(
+        checkpoint,
+        describe_identity(sweep.config, sweep.description),
+        describe_origin(environment),
+        stop_fn=stop_fn,
+        note_fn=note_fn,
+    )
+    results = run_lanes(sweep, sweep.config.epsilons, clock, file=file, progress_fn=progress_fn)
+    return solve_lanes(sweep, results, environment, clock, notes=file.notes)
 
 
 def run_lanes(
@@ -71,6 +99,7 @@ def run_lanes(
     *,
     starts: LaneResults | None = None,
     train: bool = True,
+    file: SweepFile | None = None,
     progress_fn: Callable[[SweepProgress], None] | None = None,
 ) -> LaneResults:
     """Train and evaluate every seed at given attack strengths, as lanes of one program.
@@ -83,6 +112,7 @@ def run_lanes(
         by default every seed's initialisation.
       train: Whether to train at all; lanes that are only evaluated have one epoch of history, which
         holds their evaluation, train loss included.
+      file: Where to save, and to go on from.
       progress_fn: As in `run_sweep`.
 
     Returns:
@@ -97,20 +127,32 @@ def run_lanes(
         num_train=len(sweep.arrays.train_labels),
         epsilons=strengths,
     )
-    arrays, tests = jax.device_put((sweep.arrays, sweep.tests))
-    lane_epsilons, keys = lay_out_lanes(config, strengths)
+    lane_epsilons, keys = order_lanes(config, strengths)
+    layout = lay_out(len(keys), config.lanes.width or 1)
+    arrays, tests = layout.share((sweep.arrays, sweep.tests))
     start = None
     if starts is not None:
         start = Start(*_repeat_seeds((starts.params, starts.model_state), len(strengths)))
     notify("compile")
-    states, history = start_lanes(config, lane, keys, start, clock), None
+    training = start_lanes(lane, layout, keys, start, clock)
+    if file is not None:
+        training = file.restore(layout, training)
     if train:
-        states, history = train_lanes(config, lane, states, lane_epsilons, arrays, clock, notify)
-    final = evaluate_lanes(config, lane, states, lane_epsilons, arrays, tests, clock, notify)
-    if history is None:
-        states = states._replace(selected_epoch=states.selected_epoch + 1)
+        close_chunk = None if file is None else file.close_chunk
+        training = train_lanes(
+            config, lane, layout, training, lane_epsilons, arrays, clock, notify, close_chunk
+        )
+    states, history = training
+    final = evaluate_lanes(
+        config, lane, layout, states, lane_epsilons, arrays, tests, clock, notify
+    )
+    ended = layout.collect(
+        states._replace(key=None, params=None, model_state=None, optimizer_state=None)
+    )
+    if not train:
+        ended = ended._replace(selected_epoch=ended.selected_epoch + 1)
         history = _describe_as_epoch(final)
-    return tabulate_lanes(strengths, states, history, final)
+    return tabulate_lanes(strengths, ended, history, final)
 
 
 def _repeat_seeds(tree: Any, num_epsilons: int) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from phase_jax.config import SweepConfig
     from phase_jax.losses import Objective
 
-NUM_RETURNS = 20
 VALIDATION_SHARE = 5  # validation takes at most one fifth of the training images
 ALLOWED_MODEL = "a Model, or a Flax Linen module"
 
@@ -202,16 +200,13 @@ def resolve_config(
             f"model: gives logits of shape {list(logits.shape)} for 2 images; allowed: "
             f"[2, {dataset.num_classes}], one logit a class"
         )
-    num_epochs = config.training.num_epochs
     num_lanes = len(config.epsilons) * config.num_seeds
     lanes = config.lanes
     if lanes.width is None:
-        width = choose_lane_width(num_lanes, params_shape, jax.default_backend())
+        width = choose_lane_width(
+            num_lanes, params_shape, jax.default_backend(), jax.device_count()
+        )
         lanes = dataclasses.replace(lanes, width=width)
-    if lanes.epochs_per_chunk is None:
-        longest = math.ceil(num_epochs / NUM_RETURNS)
-        chunk = max(c for c in range(1, longest + 1) if num_epochs % c == 0)
-        lanes = dataclasses.replace(lanes, epochs_per_chunk=chunk)
     form = resolve_conv_form(config.model.conv_form)
     config = dataclasses.replace(
         config,
@@ -236,13 +231,13 @@ def resolve_config(
     return config, params_shape
 
 
-def lay_out_lanes(config: SweepConfig, epsilons: np.ndarray) -> tuple[jax.Array, jax.Array]:
-    """Order lanes as (E, S); a seed has the same key at every attack strength."""
+def order_lanes(config: SweepConfig, epsilons: np.ndarray) -> tuple[np.ndarray, jax.Array]:
+    """Order lanes as (E, S): epsilons and keys [L]; a seed has one key at every attack strength."""
     seed_keys = jax.vmap(lambda s: jax.random.fold_in(jax.random.key(config.seed), s))(
         jnp.arange(config.num_seeds)
     )
     keys = jnp.tile(seed_keys, len(epsilons))
-    return jnp.repeat(jnp.asarray(epsilons, jnp.float32), config.num_seeds), keys
+    return np.repeat(np.asarray(epsilons, np.float32), config.num_seeds), keys
 
 
 def count_classes(train_set: Dataset) -> np.ndarray:

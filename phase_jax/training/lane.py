@@ -64,12 +64,12 @@ class EpochInfo(NamedTuple):
     plain cross-entropy of the same attacked images, by which objectives can be compared.
     """
 
-    train_loss: Float[Array, ""]
-    train_accuracy: Float[Array, ""]
-    test_loss: Float[Array, ""]
-    test_accuracy: Float[Array, ""]
-    train_cross_entropy: Float[Array, ""]
-    test_cross_entropy: Float[Array, ""]
+    train_loss: Float[Array | np.ndarray, "..."]
+    train_accuracy: Float[Array | np.ndarray, "..."]
+    test_loss: Float[Array | np.ndarray, "..."]
+    test_accuracy: Float[Array | np.ndarray, "..."]
+    train_cross_entropy: Float[Array | np.ndarray, "..."]
+    test_cross_entropy: Float[Array | np.ndarray, "..."]
 
 
 class LaneFns(NamedTuple):

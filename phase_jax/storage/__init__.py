@@ -1,0 +1,1 @@
+"""Files that survive bad days: written atomically, checked when read, owned by one process."""

@@ -1,0 +1,77 @@
+"""Files and directories that appear under their name only when they are complete."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import shutil
+import tempfile
+from typing import TYPE_CHECKING
+
+from phase_jax.types import InterruptedRunError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+DRAFT_PREFIX = ".tmp-"
+
+
+@contextlib.contextmanager
+def open_draft(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yield a place beside `path`, of the same name, and remove what is left there."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=DRAFT_PREFIX) as scratch:
+        yield pathlib.Path(scratch) / path.name
+
+
+def write_atomically(path: pathlib.Path, write_fn: Callable[[pathlib.Path], None]) -> None:
+    """Write a file or directory under a temporary name, then move it into place.
+
+    Args:
+      path: Final place.
+      write_fn: Writes to the path that it is given (same name, in another directory).
+
+    Raises:
+      InterruptedRunError: The disk is full or the directory cannot be written to.
+    """
+    with explain_failures(path, "results are incomplete"), open_draft(path) as draft:
+        write_fn(draft)
+        if draft.is_file():
+            flush(draft)
+        if path.is_dir():
+            shutil.rmtree(path)
+        os.replace(draft, path)
+
+
+def flush(path: pathlib.Path) -> None:
+    """Wait until a file is on the disk: a rename may otherwise arrive before its content."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def link_or_copy(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Put a file under a second name, never leaving half of it there; a link where possible."""
+    with open_draft(target) as draft:
+        try:
+            os.link(source, draft)
+        except OSError:  # a file system without links
+            shutil.copyfile(source, draft)
+        os.replace(draft, target)
+
+
+def remove_entries(path: pathlib.Path, names: set[str]) -> None:
+    """Remove some entries of a directory, and the drafts that a killed process left there."""
+    for entry in path.iterdir():
+        if entry.name in names or entry.name.startswith(DRAFT_PREFIX):
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+@contextlib.contextmanager
+def explain_failures(path: pathlib.Path, consequence: str) -> Iterator[None]:
+    """Turn a failure to write (no permission, a full disk) into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise InterruptedRunError(
+            f"cannot write {str(path)!r}: {error.strerror or error}; {consequence}"
+        ) from None

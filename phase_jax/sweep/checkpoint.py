@@ -1,0 +1,192 @@
+"""What a sweep saves between two chunks of epochs, and continues from."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+
+from phase_jax.config import flatten_tree
+from phase_jax.storage.checkpoint import CheckpointFile, Saved, remove_checkpoint
+from phase_jax.types import InputError, StoppedRunError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+    from phase_jax.config import SweepConfig
+    from phase_jax.sweep.lanes import LaneLayout
+    from phase_jax.training import EpochInfo, LaneState
+
+KIND = "sweep"
+SCHEMA_VERSION = 1
+# What may differ between a run and the one it continues: it changes no bit of a lane.
+FREE_FIELDS = ("data.data_dir", "target_epsilon", "solver.")
+
+
+class Training(NamedTuple):
+    """Lanes under way."""
+
+    states: LaneState
+    """Every leaf [L, ...]; on the devices with the padding of their layout."""
+    history: EpochInfo
+    """Of the epochs done, NumPy arrays [L, t]."""
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs done, t."""
+        return self.history.train_loss.shape[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointPlan:
+    """Where a sweep saves what it has, and when.
+
+    Attributes:
+      path: The file; the one before is kept beside it, with `.previous` added to its name.
+      minutes: Save at the first chunk's end after so many minutes; None for never.
+      epochs: Save at the first chunk's end after so many epochs; None for never.
+    """
+
+    path: str | os.PathLike
+    minutes: float | None = 10.0
+    epochs: int | None = None
+
+    def remove(self) -> None:
+        """Remove the checkpoints of a run whose results are written."""
+        remove_checkpoint(self.path)
+
+
+class SweepFile:
+    """Saves a sweep at the ends of chunks, and stops it there when it is asked to.
+
+    Attributes:
+      notes: What the user should know about the checkpoint that was found.
+    """
+
+    def __init__(
+        self,
+        plan: CheckpointPlan | None,
+        identity: dict[str, Any],
+        origin: str,
+        *,
+        stop_fn: Callable[[], int | None] | None = None,
+        note_fn: Callable[[str], object] | None = None,
+    ):
+        """Read what is there.
+
+        Args:
+          plan: Where and when to save; None for never.
+          identity: What must be equal for a checkpoint to be continued.
+          origin: Device and versions of this run.
+          stop_fn: Asked at the end of every chunk; a signal's number stops the run.
+          note_fn: Hears every note.
+
+        Raises:
+          InputError: See `CheckpointFile`; or the checkpoint belongs to another run.
+        """
+        self._identity, self._origin = identity, origin
+        self._stop_fn, self._note_fn = stop_fn, note_fn
+        self._file = self._seconds = self._epochs = None
+        self._saved_at, self._num_saved = time.monotonic(), 0
+        self.notes: tuple[str, ...] = ()
+        if plan is not None:
+            self._seconds = None if plan.minutes is None else 60 * plan.minutes
+            self._epochs = plan.epochs
+            self._file = CheckpointFile(plan.path, kind=KIND, version=SCHEMA_VERSION)
+            self._file.check_identity(identity)
+            for note in self._file.notes:
+                self._add_note(note)
+
+    def restore(self, layout: LaneLayout, fresh: Training) -> Training:
+        """Bring what was saved to the devices; a new run has the fresh lanes.
+
+        Args:
+          layout: How the lanes lie on the devices.
+          fresh: These lanes before their first epoch; their keys are taken over, not saved.
+
+        Raises:
+          InputError: The checkpoint's arrays are not those of such lanes.
+        """
+        saved = self._file.saved if self._file is not None else None
+        if saved is None:
+            return fresh
+        lanes = fresh._replace(states=fresh.states._replace(key=None))
+        training = _unpack(lanes, saved.arrays, layout.num_lanes)
+        states = layout.spread(training.states)._replace(key=fresh.states.key)
+        self._num_saved = training.num_epochs
+        note = f"going on after epoch {training.num_epochs}"
+        if saved.origin != self._origin:
+            note += f"; begun on {saved.origin}, here is {self._origin}: last digits may differ"
+        self._add_note(note)
+        return Training(states, training.history)
+
+    def close_chunk(self, layout: LaneLayout, training: Training, num_epochs: int) -> None:
+        """Save if it is time to, and after the last chunk; stop if asked to.
+
+        Args:
+          layout: How the lanes lie on the devices.
+          training: Lanes under way, on the devices.
+          num_epochs: Length of the whole training.
+
+        Raises:
+          InterruptedRunError: The checkpoint cannot be written.
+          StoppedRunError: A signal asked for a stop.
+        """
+        done = training.num_epochs
+        stop = layout.agree(self._stop_fn() if self._stop_fn else None)
+        if self._file is not None and (stop or done == num_epochs or self._is_due(layout, done)):
+            lanes = layout.collect(training.states._replace(key=None))
+            arrays = _pack(Training(lanes, training.history))
+            if layout.is_writer:
+                self._file.save(Saved(self._identity, f"epoch {done}", arrays, self._origin))
+            self._saved_at, self._num_saved = time.monotonic(), done
+        if stop and done < num_epochs:
+            then = "it can be resumed" if self._file else "nothing is saved"
+            raise StoppedRunError(f"stopped after epoch {done} of {num_epochs}; {then}", stop)
+
+    def _add_note(self, note: str) -> None:
+        self.notes += (note,)
+        if self._note_fn is not None:
+            self._note_fn(note)
+
+    def _is_due(self, layout: LaneLayout, done: int) -> bool:
+        late = self._seconds is not None and time.monotonic() - self._saved_at >= self._seconds
+        by_epochs = self._epochs is not None and done - self._num_saved >= self._epochs
+        return bool(layout.agree(late)) or by_epochs
+
+
+def describe_identity(config: SweepConfig, description: dict[str, Any]) -> dict[str, Any]:
+    """Describe what must be equal in two sweeps of which one continues the other."""
+    fields = dict(flatten_tree({**dataclasses.asdict(config), "given": description}))
+    return {name: value for name, value in fields.items() if not name.startswith(FREE_FIELDS)}
+
+
+def describe_origin(environment: dict[str, Any]) -> str:
+    """Describe what may decide the last digits of a number: device and compiler."""
+    device, versions = environment["device"], environment["versions"]
+    return f"{device['kind']} with jaxlib {versions['jaxlib']}"
+
+
+def _pack(training: Training) -> dict[str, np.ndarray]:
+    """Name every leaf by its path."""
+    leaves = jax.tree_util.tree_leaves_with_path(training)
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def _unpack(lanes: Training, arrays: dict[str, np.ndarray], num_lanes: int) -> Training:
+    """Find every leaf by its path; one epoch more or less makes no difference."""
+
+    def find(path: Any, leaf: Any) -> np.ndarray:
+        name = jax.tree_util.keystr(path)
+        array = arrays.get(name)
+        if array is not None and array.dtype.kind == "V":
+            array = array.view(leaf.dtype)  # bfloat16 and its like are unknown to a file
+        if array is None or array.dtype != leaf.dtype or len(array) != num_lanes:
+            raise InputError(f"checkpoint: {name} does not fit these lanes; give another place")
+        return array
+
+    return jax.tree_util.tree_map_with_path(find, lanes)
