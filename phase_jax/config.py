@@ -20,6 +20,7 @@ DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn_cro
 RESIDUAL_MODELS = ("preactresnet10", "preactresnet18", "wideresnet10", "wideresnet34")
 MODELS = ("mlp", "mnist_cnn", "mnist_cnn_small", *RESIDUAL_MODELS)
 ATTACKS = ("pgd", "fgm", "gaussian")
+FINE_TUNING_ATTACKS = ("pgd", "fgm")
 NORMS = ("linf", "l2")
 STEP_RULES = ("relative", "absolute")
 OPTIMIZERS = ("sgd", "adam")
@@ -284,6 +285,39 @@ class SweepConfig:
     def epsilons(self) -> tuple[float, ...]:
         """The grid, sorted, with zero: what is trained."""
         return complete_grid(self.epsilon_grid)
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuningConfig:
+    """Fine-tune a clean model at a few small attack strengths, and extrapolate (Algorithm A.1).
+
+    Network, data and the shape of the schedule are a `SweepConfig`'s.
+    """
+
+    epsilon_grid: tuple[float, ...] = option(
+        (0.25 / 255, 0.5 / 255, 1 / 255),
+        "attack strengths to fine-tune at, as radii in pixel space [0, 1]: lo:hi:n or a comma list",
+        flag="eps-grid",
+    )
+    attacks: tuple[str, ...] = option(
+        ("pgd", "fgm"), "attacks to fine-tune with: pgd, fgm, or both", flag="attack"
+    )
+    num_epochs: int = option(40, "epochs of fine-tuning", flag="fine-tune-epochs")
+    learning_rate: float | None = option(
+        None,
+        "full learning rate of fine-tuning; by default that of clean training",
+        flag="fine-tune-rate",
+    )
+    sequential: bool = option(
+        False,
+        "start each strength from the model of the one before; the paper warns of it",
+        flag="sequential",
+    )
+
+    @property
+    def epsilons(self) -> tuple[float, ...]:
+        """What is fine-tuned: the positive strengths of the grid, sorted."""
+        return complete_grid(self.epsilon_grid)[1:]
 
 
 def flatten_tree(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         AttackConfig,
         DataConfig,
         EvaluationConfig,
+        FineTuningConfig,
         ModelConfig,
         SweepConfig,
         TrainingConfig,
@@ -56,6 +57,23 @@ def validate_config(config: SweepConfig) -> SweepConfig:
         raise InputError(f"--confidence: {solver.confidence!r}; allowed: between 0 and 1")
     require_integer("--num-resamples", solver.num_resamples, 100)
     return config
+
+
+def validate_fine_tuning(fine_tuning: FineTuningConfig) -> FineTuningConfig:
+    """Check every field of a fine-tuning; see `validate_config`.
+
+    Raises:
+      InputError: A field has a value that is not allowed; the message names the flag.
+    """
+    complete_grid(fine_tuning.epsilon_grid, "--eps-grid")
+    attacks = fine_tuning.attacks
+    for attack in attacks:
+        require_name("--attack", attack, known.FINE_TUNING_ATTACKS)
+    if not attacks or len(set(attacks)) < len(attacks):
+        raise InputError(f"--attack: {attacks!r} is not allowed; allowed: pgd, fgm, or both")
+    require_integer("--fine-tune-epochs", fine_tuning.num_epochs, 1)
+    require_number("--fine-tune-rate", fine_tuning.learning_rate, 0, optional=True)
+    return fine_tuning
 
 
 def _check_data(data: DataConfig) -> None:

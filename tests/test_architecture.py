@@ -40,6 +40,7 @@ LAYERS = (
     "training",
     "sweep",
     "report",
+    "finetune",
     "simulate",
     "reproduce",
     "cli",
@@ -60,10 +61,10 @@ ONLY = {
 }
 # Who may import these; all others may be imported from anywhere below them.
 USERS = {
-    "interruption": {"report", "cli"},
-    "storage": {"monte_carlo", "sweep", "report", "simulate", "reproduce", "cli"},
-    "environment": {"sweep", "report", "simulate", "reproduce", "cli"},
-    "solver": {"sweep", "report", "simulate", "reproduce", "cli"},
+    "interruption": {"report", "finetune", "cli"},
+    "storage": {"monte_carlo", "sweep", "report", "finetune", "simulate", "reproduce", "cli"},
+    "environment": {"sweep", "report", "finetune", "simulate", "reproduce", "cli"},
+    "solver": {"sweep", "report", "finetune", "simulate", "reproduce", "cli"},
     "monte_carlo": {"simulate", "cli"},
     "linear": {"simulate", "cli"},
 }

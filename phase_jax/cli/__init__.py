@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import phase_jax
 from phase_jax.cli.data import run_data_command
+from phase_jax.cli.finetune import run_fine_tuning_command
 from phase_jax.cli.parse import join_lines
 from phase_jax.cli.reproduce import run_reproduce_command
 from phase_jax.cli.simulate import run_simulate_command
@@ -30,6 +31,7 @@ EXIT_SIGNAL = 128  # and the signal's number: 130 for SIGINT, 143 for SIGTERM
 
 COMMANDS = {
     "sweep": "train a network at many attack strengths and solve for epsilon*",
+    "finetune": "estimate epsilon* by fine-tuning a clean model and extrapolating",
     "simulate": "run a study of the linear model (`simulate STUDY`; `simulate --list`)",
     "reproduce": "reproduce a table or figure of the paper (`reproduce list`)",
     "data": "prepare data sets (`data prepare NAME --source DIR`)",
@@ -87,6 +89,7 @@ def main(arguments: Sequence[str]) -> int:
             )
         run_fns = {
             "sweep": run_sweep_command,
+            "finetune": run_fine_tuning_command,
             "simulate": run_simulate_command,
             "reproduce": run_reproduce_command,
             "data": run_data_command,

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 
 def parse_arguments(
-    command: type, arguments: list[str], default: Any, usage: str, description: str
+    command: type,
+    arguments: list[str],
+    default: Any,
+    usage: str,
+    description: str,
+    *,
+    fixed: tuple[str, ...] = (),
 ) -> Any:
     """Parse arguments into a dataclass; a refusal becomes one line.
 
@@ -26,6 +32,7 @@ def parse_arguments(
       default: Values of what the user did not write.
       usage: The command as it is called, for the help.
       description: First lines of the help.
+      fixed: Fields that have no flag here, such as `AttackConfig.name`.
 
     Returns:
       An instance of `command`.
@@ -46,7 +53,7 @@ def parse_arguments(
                 default=default,
                 prog=usage,
                 description=description,
-                registry=_build_registry(),
+                registry=_build_registry(fixed),
                 config=(tyro.conf.OmitArgPrefixes,),
             )
     except SystemExit as leave:
@@ -55,7 +62,7 @@ def parse_arguments(
         raise InputError(_condense(refusal.getvalue())) from None
 
 
-def _build_registry() -> Any:
+def _build_registry(fixed: tuple[str, ...]) -> Any:
     """Teach the parser our configuration tree: flags and help from metadata, grids, fractions."""
     import tyro
 
@@ -73,7 +80,7 @@ def _build_registry() -> Any:
             fields=tuple(
                 tyro.constructors.StructFieldSpec(
                     name=field.name,
-                    type=_annotate(field, info.type),
+                    type=_annotate(field, info.type, fixed),
                     default=getattr(default, field.name),
                     helptext=field.metadata.get("help"),
                 )
@@ -84,13 +91,15 @@ def _build_registry() -> Any:
     return registry
 
 
-def _annotate(field: dataclasses.Field, owner: type) -> Any:
+def _annotate(field: dataclasses.Field, owner: type, fixed: tuple[str, ...]) -> Any:
     """Give a field's type its flag and, for attack strengths, its own reader."""
     import typing
 
     import tyro
 
     hint = typing.get_type_hints(owner)[field.name]
+    if f"{owner.__name__}.{field.name}" in fixed:
+        return Annotated[hint, tyro.conf.Fixed, tyro.conf.SuppressFixed]
     readers = {"epsilon_grid": (parse_grid, _format_grid), "target_epsilon": (parse_number, repr)}
     if field.name in readers:
         read, show = readers[field.name]

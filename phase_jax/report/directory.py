@@ -43,7 +43,8 @@ def claim_directory(
     config: SweepConfig,
     *,
     overwrite: bool = False,
-    resume: bool = False,
+    resume: bool | None = False,
+    files: frozenset[str] = RUN_FILES,
 ) -> Iterator[pathlib.Path]:
     """Hold the directory of a run while it runs; a directory left empty goes again.
 
@@ -51,7 +52,9 @@ def claim_directory(
       out: Directory asked for; None for `runs/DATASET-MODEL-TIME`.
       config: Names the default directory.
       overwrite: Whether a run that the directory holds, finished or not, may be replaced.
-      resume: Whether an unfinished run there goes on; where there is none, it begins.
+      resume: Whether an unfinished run there goes on; where there is none, it begins. None for runs
+        that cannot.
+      files: Names that such a run writes.
 
     Yields:
       The directory; it exists, is writable and nobody else's.
@@ -67,7 +70,7 @@ def claim_directory(
     with hold_directory(path):
         held = {entry.name for entry in path.iterdir() if entry.name != LOCK_FILE}
         held = {name for name in held if not name.startswith(DRAFT_PREFIX)}
-        strangers = sorted(held - RUN_FILES - CHECKPOINTS)
+        strangers = sorted(held - files - CHECKPOINTS)
         if strangers:
             raise InputError(
                 f"--out: {str(path)!r} holds {strangers[0]!r}, which no run wrote; "
@@ -79,7 +82,7 @@ def claim_directory(
         yield path
 
 
-def _check_unfinished(path: pathlib.Path, held: set[str], *, resume: bool) -> None:
+def _check_unfinished(path: pathlib.Path, held: set[str], *, resume: bool | None) -> None:
     """Refuse a finished run, and an unfinished one that is not to go on."""
     if RESULT_FILE in held:
         raise InputError(
@@ -87,18 +90,23 @@ def _check_unfinished(path: pathlib.Path, held: set[str], *, resume: bool) -> No
             "--overwrite to replace it"
         )
     if held and not resume:
+        go_on = "" if resume is None else "--resume to go on with it, "
         raise InputError(
-            f"--out: {str(path)!r} holds an unfinished run; pass --resume to go on with it, "
-            "--overwrite to begin again, or give another directory"
+            f"--out: {str(path)!r} holds an unfinished run; pass {go_on}--overwrite to begin "
+            "again, or give another directory"
         )
 
 
-def open_directory(path: pathlib.Path) -> None:
+def open_directory(path: pathlib.Path, files: frozenset[str] = RUN_FILES) -> None:
     """Make a directory, or remove what an earlier or killed run left in it.
+
+    Args:
+      path: The directory.
+      files: Names that such a run writes.
 
     Raises:
       InterruptedRunError: It cannot be made or written to.
     """
     with explain_failures(path, "results are incomplete"):
         path.mkdir(parents=True, exist_ok=True)
-        remove_entries(path, set(RUN_FILES))
+        remove_entries(path, set(files))

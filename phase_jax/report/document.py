@@ -40,9 +40,9 @@ def build_document(result: SweepResult) -> dict[str, Any]:
         "kind": "sweep",
         "verdict": describe_outcome(result),
         "cautions": describe_cautions(result),
-        "epsilon_star": _describe_estimate(result.epsilon_star, chosen),
-        "epsilon_star_other": _describe_estimate(result.epsilon_star_other, other),
-        "threshold": _describe_threshold(result.clean_example_losses),
+        "epsilon_star": describe_estimate(result.epsilon_star, chosen),
+        "epsilon_star_other": describe_estimate(result.epsilon_star_other, other),
+        "threshold": describe_threshold(result.clean_example_losses),
         "cross_entropy": _describe_cross_entropy(result),
         "target": target,
         "lanes": _list_lanes(result),
@@ -54,12 +54,13 @@ def build_document(result: SweepResult) -> dict[str, Any]:
     return convert_to_plain(document)
 
 
-def _describe_estimate(estimate: EpsilonStarEstimate, train_loss: str) -> dict[str, Any]:
+def describe_estimate(estimate: EpsilonStarEstimate, train_loss: str) -> dict[str, Any]:
+    """Describe an estimate and the train loss, `logged` or `evaluated`, that it is solved from."""
     fields = {f.name: getattr(estimate, f.name) for f in dataclasses.fields(estimate)}
     return {**fields, "train_loss": train_loss}
 
 
-def _describe_threshold(clean_example_losses: np.ndarray) -> dict[str, Any]:
+def describe_threshold(clean_example_losses: np.ndarray) -> dict[str, Any]:
     """Describe the clean test loss [S, N]: mean, seed by seed, and its test-set error."""
     per_seed = clean_example_losses.mean(axis=1)
     return {
@@ -75,8 +76,8 @@ def _describe_cross_entropy(result: SweepResult) -> dict[str, Any] | None:
         return None
     reading, train_loss = result.cross_entropy, result.config.solver.train_loss
     return {
-        "epsilon_star": _describe_estimate(reading.epsilon_star, train_loss),
-        "threshold": _describe_threshold(reading.clean_example_losses),
+        "epsilon_star": describe_estimate(reading.epsilon_star, train_loss),
+        "threshold": describe_threshold(reading.clean_example_losses),
     }
 
 

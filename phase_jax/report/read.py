@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from phase_jax.config import SweepConfig
 
 DESCRIPTION = ("data", "model", "objective", "train_loss")
+FINE_TUNED = "fine_tuned_from"
 ENVIRONMENT = ("versions", "device", "revision")
 
 
@@ -127,7 +128,10 @@ def _rebuild_result(
         epsilon_star_other=_rebuild_estimate(document["epsilon_star_other"]),
         params=parameters["params"],
         model_state=parameters["model_state"],
-        description={name: document[name] for name in DESCRIPTION},
+        description={
+            name: document[name]
+            for name in (*DESCRIPTION, *((FINE_TUNED,) if FINE_TUNED in document else ()))
+        },
         environment={name: document[name] for name in ENVIRONMENT},
         seconds=document["seconds"],
         cross_entropy=cross_entropy,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from phase_jax.types import InterruptedRunError
 
 if TYPE_CHECKING:
     import pathlib
+    from collections.abc import Iterator
 
     from phase_jax.config import SweepConfig
 
@@ -63,15 +65,33 @@ def run_and_report(
     if options.use_cache:
         enable_compilation_cache()
     console = Console(file=sys.stdout)
+    with (
+        explain_memory(),
+        ProgressDisplay(console) as display,
+        StopSignals(options.grace_seconds) as signals,
+    ):
+        result = run_sweep(
+            config,
+            progress_fn=display.show,
+            checkpoint=plan,
+            stop_fn=signals.poll,
+            note_fn=display.note,
+        )
+    write_result(result, out)
+    plan.remove()
+    print_summary(console, result, out)
+    return 0
+
+
+@contextlib.contextmanager
+def explain_memory() -> Iterator[None]:
+    """Turn a lack of memory on the device into one line.
+
+    Raises:
+      InterruptedRunError: The device's memory does not hold the lanes.
+    """
     try:
-        with ProgressDisplay(console) as display, StopSignals(options.grace_seconds) as signals:
-            result = run_sweep(
-                config,
-                progress_fn=display.show,
-                checkpoint=plan,
-                stop_fn=signals.poll,
-                note_fn=display.note,
-            )
+        yield
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -79,7 +99,3 @@ def run_and_report(
             "the device's memory does not hold these lanes; pass a smaller --lane-width or "
             "--eval-batch-size"
         ) from None
-    write_result(result, out)
-    plan.remove()
-    print_summary(console, result, out)
-    return 0

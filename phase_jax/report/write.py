@@ -17,6 +17,8 @@ from phase_jax.storage.atomic import write_atomically
 if TYPE_CHECKING:
     import os
 
+    from matplotlib.figure import Figure
+
     from phase_jax.sweep import SweepResult
 
 
@@ -38,7 +40,7 @@ def write_result(result: SweepResult, out: str | os.PathLike) -> pathlib.Path:
     Raises:
       InterruptedRunError: The disk is full or the directory cannot be written to.
     """
-    from phase_jax.report.plots import draw_learning_curves, draw_loss_curve, save_figure
+    from phase_jax.report.plots import draw_learning_curves, draw_loss_curve
 
     out = pathlib.Path(out)
     open_directory(out)
@@ -51,21 +53,18 @@ def write_result(result: SweepResult, out: str | os.PathLike) -> pathlib.Path:
     }
     if result.cross_entropy is not None:
         examples["clean_example_cross_entropies"] = result.cross_entropy.clean_example_losses
-    write_atomically(out / "lanes.csv", lambda path: _write_csv(path, document["lanes"]))
+    write_atomically(out / "lanes.csv", lambda path: write_csv(path, document["lanes"]))
     write_atomically(out / "history.npz", lambda path: _write_arrays(path, history))
     write_atomically(out / "examples.npz", lambda path: _write_arrays(path, {**axes, **examples}))
     write_atomically(out / PARAMETERS, lambda path: _write_parameters(path, result))
-    for name, draw in (("loss_curve", draw_loss_curve), ("learning_curves", draw_learning_curves)):
-        figure = draw(result)
-        for suffix in ("png", "svg"):
-            path = out / f"{name}.{suffix}"
-            write_atomically(path, functools.partial(save_figure, figure))
-    text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    write_atomically(out / RESULT_FILE, lambda path: _write_text(path, text))
+    write_figure(draw_loss_curve(result), out / "loss_curve")
+    write_figure(draw_learning_curves(result), out / "learning_curves")
+    write_atomically(out / RESULT_FILE, lambda path: write_document(path, document))
     return out / RESULT_FILE
 
 
-def _write_csv(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
+def write_csv(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
+    """Write rows that have the same fields, at least one."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
@@ -76,8 +75,19 @@ def _write_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
     np.savez(path, allow_pickle=False, **arrays)
 
 
-def _write_text(path: pathlib.Path, text: str) -> None:
+def write_document(path: pathlib.Path, document: dict[str, Any]) -> None:
+    """Write a JSON document of plain data."""
+    text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     path.write_text(text, encoding="utf-8")
+
+
+def write_figure(figure: Figure, stem: pathlib.Path) -> None:
+    """Write a figure as PNG and SVG, atomically, under the name `stem` with their suffixes."""
+    from phase_jax.report.plots import save_figure
+
+    for suffix in (".png", ".svg"):
+        path = stem.with_suffix(suffix)
+        write_atomically(path, functools.partial(save_figure, figure))
 
 
 def _write_parameters(path: pathlib.Path, result: SweepResult) -> None:

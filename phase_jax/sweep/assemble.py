@@ -85,22 +85,21 @@ def join_lanes(parts: Sequence[LaneResults]) -> LaneResults:
     return LaneResults(**{**joined, "lanes": LaneTable(**joined["lanes"])})
 
 
-def take_clean_lanes(result: SweepResult) -> LaneResults:
-    """Take the clean lanes (epsilon = 0) out of a result."""
+def take_clean_lanes(result: SweepResult, num_seeds: int) -> LaneResults:
+    """Take the clean lanes (epsilon = 0) of the first seeds out of a result."""
 
     def first(array: np.ndarray) -> np.ndarray:
-        return array[:1]
+        return array[:1, :num_seeds]
 
     plain = result.cross_entropy
     losses = result.clean_example_losses
+    cross_entropies = losses if plain is None else plain.clean_example_losses
     return LaneResults(
         epsilons=result.epsilons[:1],
         lanes=LaneTable(**{name: first(values) for name, values in vars(result.lanes).items()}),
         history={name: first(values) for name, values in result.history.items()},
-        clean_example_losses=losses[None],
-        clean_example_cross_entropies=(losses if plain is None else plain.clean_example_losses)[
-            None
-        ],
+        clean_example_losses=first(losses[None]),
+        clean_example_cross_entropies=first(cross_entropies[None]),
         example_losses=first(result.example_losses),
         params=jax.tree.map(first, result.params),
         model_state=jax.tree.map(first, result.model_state),

@@ -97,7 +97,7 @@ def run_lanes(
     epsilons: Sequence[float],
     clock: Clock,
     *,
-    starts: LaneResults | None = None,
+    starts: Start | None = None,
     train: bool = True,
     file: SweepFile | None = None,
     progress_fn: Callable[[SweepProgress], None] | None = None,
@@ -108,8 +108,8 @@ def run_lanes(
       sweep: What to train; its own grid is not used.
       epsilons: Attack strengths, sorted; radii in pixel space [0, 1].
       clock: Takes the seconds spent.
-      starts: Lanes at one attack strength, whose parameters every lane of the same seed begins at;
-        by default every seed's initialisation.
+      starts: Where each seed begins, whatever its attack strength, leaves [S, ...]; by default at
+        its initialisation.
       train: Whether to train at all; lanes that are only evaluated have one epoch of history, which
         holds their evaluation, train loss included.
       file: Where to save, and to go on from.
@@ -130,11 +130,10 @@ def run_lanes(
     lane_epsilons, keys = order_lanes(config, strengths)
     layout = lay_out(len(keys), config.lanes.width or 1)
     arrays, tests = layout.share((sweep.arrays, sweep.tests))
-    start = None
     if starts is not None:
-        start = Start(*_repeat_seeds((starts.params, starts.model_state), len(strengths)))
+        starts = jax.tree.map(lambda leaf: np.concatenate([leaf] * len(strengths)), starts)
     notify("compile")
-    training = start_lanes(lane, layout, keys, start, clock)
+    training = start_lanes(lane, layout, keys, starts, clock)
     if file is not None:
         training = file.restore(layout, training)
     if train:
@@ -153,11 +152,6 @@ def run_lanes(
         ended = ended._replace(selected_epoch=ended.selected_epoch + 1)
         history = _describe_as_epoch(final)
     return tabulate_lanes(strengths, ended, history, final)
-
-
-def _repeat_seeds(tree: Any, num_epsilons: int) -> Any:
-    """Give the lanes of every attack strength the leaves [1, S, ...] of their seeds: [L, ...]."""
-    return jax.tree.map(lambda leaf: np.concatenate([leaf[0]] * num_epsilons), tree)
 
 
 def _describe_as_epoch(final: Final) -> EpochInfo:

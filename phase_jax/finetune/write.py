@@ -1,0 +1,57 @@
+"""Write a fine-tuning to its directory."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import TYPE_CHECKING
+
+from phase_jax.config import FINE_TUNING_ATTACKS
+from phase_jax.finetune.document import build_fine_tuning_document, list_points
+from phase_jax.report.directory import RESULT_FILE, open_directory
+from phase_jax.report.write import write_csv, write_document, write_figure, write_result
+from phase_jax.storage.atomic import write_atomically
+
+if TYPE_CHECKING:
+    import os
+
+    from phase_jax.finetune.result import FineTuningResult
+
+FIGURES = ("fit", "schedule")
+FILES = frozenset(
+    {
+        RESULT_FILE,
+        "points.csv",
+        *(f"{name}.{suffix}" for name in FIGURES for suffix in ("png", "svg")),
+        *FINE_TUNING_ATTACKS,
+    }
+)
+
+
+def write_fine_tuning(result: FineTuningResult, out: str | os.PathLike) -> pathlib.Path:
+    """Write everything about a fine-tuning into a directory.
+
+    Files: `result.json` (written last), `points.csv` (a row a lane), `fit` and `schedule` as PNG
+    and SVG, and for every attack a directory with its lanes, as a sweep leaves it.
+
+    Args:
+      result: The fine-tuning.
+      out: The directory; made if needed. Files of an earlier one in it are replaced.
+
+    Returns:
+      Path of `result.json`.
+
+    Raises:
+      InterruptedRunError: The disk is full or the directory cannot be written to.
+    """
+    from phase_jax.finetune.plots import draw_fit, draw_schedule
+
+    out = pathlib.Path(out)
+    open_directory(out, FILES)
+    for attack, run in result.runs.items():
+        write_result(run, out / attack)
+    write_atomically(out / "points.csv", lambda path: write_csv(path, list_points(result)))
+    write_figure(draw_fit(result), out / "fit")
+    write_figure(draw_schedule(result), out / "schedule")
+    document = build_fine_tuning_document(result)
+    write_atomically(out / RESULT_FILE, lambda path: write_document(path, document))
+    return out / RESULT_FILE
