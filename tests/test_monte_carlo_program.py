@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import threadpoolctl
 from monte_carlo_draws import KEY, assert_equal_results, draw_normal
 
 from phase_jax.linear.factorise import factor_cholesky
@@ -118,7 +119,7 @@ def test_memory_does_not_grow(tmp_path):
     measure(1000)  # what Python allocates once
     size, peak = measure(2000)
     longer_size, longer_peak = measure(50_000)
-    assert longer_size == size
+    assert abs(longer_size - size) < 100  # digits of counts
     assert longer_peak < peak + 100_000  # the values would be 400 kB
 
 
@@ -176,3 +177,22 @@ def test_padding_uses_the_indices_that_follow():
     first, second = (np.asarray(program.dispatch(start)) for start in (0, 2))
     np.testing.assert_array_equal(first[2:], second[:2])
     program.dispatch(2**32 - 2)  # the last index, and padding beyond it
+
+
+def test_linear_algebra_below_chunks_takes_one_thread():
+    def count_threads(key):
+        """Count the threads of every BLAS while a replicate runs."""
+        del key
+        libraries = threadpoolctl.threadpool_info()
+        return np.float32(max(lib["num_threads"] for lib in libraries if lib["user_api"] == "blas"))
+
+    def replicate(key):
+        shape = jax.ShapeDtypeStruct((), jnp.float32)
+        return jax.pure_callback(
+            count_threads, shape, jax.random.key_data(key), vmap_method="sequential"
+        )
+
+    with threadpoolctl.threadpool_limits(limits=2, user_api="blas"):
+        result = run_monte_carlo(replicate, jax.random.key(0), 4, batch_size=2)
+        assert result.summary.mean == 1
+        assert count_threads(None) == 2  # as it was before

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
+import threadpoolctl
 
 from phase_jax.monte_carlo.checkpoint import MonteCarloFile, SavedRun
 from phase_jax.monte_carlo.statistics import Accumulator, absorb, start_accumulator
@@ -160,6 +161,16 @@ def _fetch_chunks(plan: RunPlan) -> Iterator[list[np.ndarray]]:
         outputs = plan.program.dispatch(start)
         return jax.device_get(jax.tree_util.tree_leaves(outputs))
 
+    # Chunks fill the cores already. On a busy machine threads of the BLAS below LAPACK wait for one
+    # another, spinning: solves with 150 features took 270 times as long.
+    with threadpoolctl.threadpool_limits(limits=1, user_api="blas"):
+        yield from _run_side_by_side(run, plan)
+
+
+def _run_side_by_side(
+    run: Callable[[int], list[np.ndarray]], plan: RunPlan
+) -> Iterator[list[np.ndarray]]:
+    """Keep as many chunks under way as the program can bear; yield their outputs in order."""
     num_threads = plan.program.count_threads()
     starts = collections.deque(range(plan.num_resumed, plan.num_replicates, plan.program.width))
     pending = collections.deque()
