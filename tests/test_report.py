@@ -157,7 +157,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_result_that_looks_complete(tmp_pa
 
 def test_a_directory_that_became_unwritable_is_one_line(tmp_path):
     (tmp_path / "run").write_text("a file where the directory should be")
-    with pytest.raises(InterruptedRunError, match="results are incomplete") as caught:
+    with pytest.raises(InterruptedRunError, match="results are not written") as caught:
         write_result(OUTCOMES["found"], tmp_path / "run")
     assert "\n" not in str(caught.value)
 

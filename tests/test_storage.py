@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from phase_jax.storage import lock
-from phase_jax.storage.atomic import remove_entries, write_atomically
+from phase_jax.storage.atomic import remove_entries, replace_files, settle, write_atomically
 from phase_jax.storage.checkpoint import CheckpointFile, Saved, remove_checkpoint
 from phase_jax.storage.lock import LOCK_FILE, hold_directory
 from phase_jax.types import InputError, InterruptedRunError
@@ -207,3 +207,65 @@ def test_a_file_appears_complete_or_not_at_all(tmp_path):
     (tmp_path / ".tmp-left").mkdir()
     remove_entries(tmp_path, {"table.csv"})
     assert not list(tmp_path.iterdir())
+
+
+def write_set(number, *, names=("a.txt", "result.json")):
+    def write_fn(draft):
+        (draft / "folder").mkdir()
+        (draft / "folder" / "b.txt").write_text(f"b{number}")
+        for name in names:
+            (draft / name).write_text(f"{name}{number}")
+
+    return write_fn
+
+
+def read_set(path):
+    return {
+        str(file.relative_to(path)): file.read_text()
+        for file in path.rglob("*.*")
+        if file.is_file()
+    }
+
+
+def make_set(number):
+    return {
+        "a.txt": f"a.txt{number}",
+        "result.json": f"result.json{number}",
+        "folder/b.txt": f"b{number}",
+    }
+
+
+def test_a_set_of_files_appears_whole(tmp_path):
+    for number in (1, 2):
+        replace_files(tmp_path, write_set(number), last="result.json")
+        assert read_set(tmp_path) == make_set(number)
+
+    def fail(draft):
+        write_set(3)(draft)
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(InterruptedRunError, match="No space left on device"):
+        replace_files(tmp_path, fail, last="result.json")
+    assert read_set(tmp_path) == make_set(2)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"a.txt", "folder", "result.json"}
+
+
+@pytest.mark.parametrize("num_moves", range(4))
+def test_a_set_that_a_kill_left_half_moved_is_completed(tmp_path, monkeypatch, num_moves):
+    """After each of the renames; the first gives the complete set its name."""
+    replace_files(tmp_path, write_set(1), last="result.json")
+    replace, moves = os.replace, []
+
+    def kill(source, target):
+        if len(moves) == num_moves:
+            raise KeyboardInterrupt
+        moves.append(target)
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", kill)
+        with pytest.raises(KeyboardInterrupt):
+            replace_files(tmp_path, write_set(2), last="result.json")
+    assert (tmp_path / "result.json").exists() == (num_moves == 0)
+    settle(tmp_path, "result.json")
+    assert read_set(tmp_path) == make_set(1 if num_moves == 0 else 2)

@@ -66,7 +66,7 @@ def run_fine_tuning_command(arguments: list[str]) -> int:
     validate_fine_tuning(command.fine_tuning)
     from phase_jax.finetune.session import load_start, run_and_report_fine_tuning
     from phase_jax.finetune.write import FILES
-    from phase_jax.report.directory import claim_directory
+    from phase_jax.report.directory import Claim, claim_directory
     from phase_jax.sweep.result import SweepResult
 
     source = command.run.source
@@ -80,7 +80,8 @@ def run_fine_tuning_command(arguments: list[str]) -> int:
     config = command.config
     check_available(config.data.name, config.data.data_dir)
     run, tuned = command.run, command.fine_tuning
-    with claim_directory(run.out, config, overwrite=run.overwrite, resume=None, files=FILES) as out:
+    claim = Claim.OVERWRITE if run.overwrite else Claim.NEW
+    with claim_directory(run.out, config, claim, files=FILES, is_resumable=False) as out:
         return run_and_report_fine_tuning(
             config, tuned, clean, source, out, use_cache=run.compilation_cache
         )

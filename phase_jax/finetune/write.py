@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from phase_jax.config import FINE_TUNING_ATTACKS
 from phase_jax.finetune.document import build_fine_tuning_document, list_points
-from phase_jax.report.directory import RESULT_FILE, open_directory
+from phase_jax.report.directory import RESULT_FILE, make_directory
 from phase_jax.report.write import write_csv, write_document, write_figure, write_result
-from phase_jax.storage.atomic import write_atomically
+from phase_jax.storage.atomic import replace_files
 
 if TYPE_CHECKING:
     import os
@@ -30,8 +30,8 @@ FILES = frozenset(
 def write_fine_tuning(result: FineTuningResult, out: str | os.PathLike) -> pathlib.Path:
     """Write everything about a fine-tuning into a directory.
 
-    Files: `result.json` (written last), `points.csv` (a row a lane), `fit` and `schedule` as PNG
-    and SVG, and for every attack a directory with its lanes, as a sweep leaves it.
+    Files, which appear together: `result.json`, `points.csv` (a row a lane), `fit` and `schedule`
+    as PNG and SVG, and for every attack a directory with its lanes, as a sweep leaves it.
 
     Args:
       result: The fine-tuning.
@@ -46,12 +46,15 @@ def write_fine_tuning(result: FineTuningResult, out: str | os.PathLike) -> pathl
     from phase_jax.finetune.plots import draw_fit, draw_schedule
 
     out = pathlib.Path(out)
-    open_directory(out, FILES)
-    for attack, run in result.runs.items():
-        write_result(run, out / attack)
-    write_atomically(out / "points.csv", lambda path: write_csv(path, list_points(result)))
-    write_figure(draw_fit(result), out / "fit")
-    write_figure(draw_schedule(result), out / "schedule")
-    document = build_fine_tuning_document(result)
-    write_atomically(out / RESULT_FILE, lambda path: write_document(path, document))
+    make_directory(out)
+
+    def write_files(draft: pathlib.Path) -> None:
+        for attack, run in result.runs.items():
+            write_result(run, draft / attack)
+        write_csv(draft / "points.csv", list_points(result))
+        write_figure(draw_fit(result), draft / "fit")
+        write_figure(draw_schedule(result), draft / "schedule")
+        write_document(draft / RESULT_FILE, build_fine_tuning_document(result))
+
+    replace_files(out, write_files, last=RESULT_FILE)
     return out / RESULT_FILE

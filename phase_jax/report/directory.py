@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import pathlib
 import time
 from typing import TYPE_CHECKING
 
-from phase_jax.storage.atomic import DRAFT_PREFIX, explain_failures, remove_entries
+from phase_jax.storage.atomic import DRAFT_PREFIX, explain_failures, remove_entries, settle
 from phase_jax.storage.checkpoint import PREVIOUS_SUFFIX
 from phase_jax.storage.lock import LOCK_FILE, hold_directory
 from phase_jax.types import InputError
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 RESULT_FILE = "result.json"
 PARAMETERS = "parameters"
-CHECKPOINT = "checkpoint.npz"
+CHECKPOINT_STEM = "checkpoint"
+CHECKPOINT = f"{CHECKPOINT_STEM}.npz"
 RUN_FILES = frozenset(
     {
         RESULT_FILE,
@@ -34,40 +36,57 @@ RUN_FILES = frozenset(
         "learning_curves.svg",
     }
 )
-CHECKPOINTS = frozenset({CHECKPOINT, CHECKPOINT + PREVIOUS_SUFFIX})
+CHECKPOINTS = frozenset(
+    CHECKPOINT_STEM + part + suffix
+    for part in (".npz", "-seeds.npz", "-epsilons.npz")
+    for suffix in ("", PREVIOUS_SUFFIX)
+)
+
+
+class Claim(enum.Enum):
+    """What a run wants with a directory that may hold another."""
+
+    NEW = enum.auto()
+    """Nothing may be there."""
+    OVERWRITE = enum.auto()
+    """What is there, finished or not, may be replaced."""
+    RESUME = enum.auto()
+    """An unfinished run there goes on; where there is none, it begins."""
+    EXTEND = enum.auto()
+    """A finished run there gets more lanes."""
 
 
 @contextlib.contextmanager
 def claim_directory(
     out: str | os.PathLike | None,
     config: SweepConfig,
+    claim: Claim = Claim.NEW,
     *,
-    overwrite: bool = False,
-    resume: bool | None = False,
     files: frozenset[str] = RUN_FILES,
+    is_resumable: bool = True,
 ) -> Iterator[pathlib.Path]:
     """Hold the directory of a run while it runs; a directory left empty goes again.
 
     Args:
       out: Directory asked for; None for `runs/DATASET-MODEL-TIME`.
       config: Names the default directory.
-      overwrite: Whether a run that the directory holds, finished or not, may be replaced.
-      resume: Whether an unfinished run there goes on; where there is none, it begins. None for runs
-        that cannot.
+      claim: What to do with what it holds.
       files: Names that such a run writes.
+      is_resumable: Whether such a run can go on, or be extended.
 
     Yields:
       The directory; it exists, is writable and nobody else's.
 
     Raises:
-      InputError: It cannot be made or written to, it holds something already, or another process
-        holds it.
+      InputError: It cannot be made or written to, it holds what the claim does not allow, or
+        another process holds it.
     """
     if out is None:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         out = pathlib.Path("runs") / f"{config.data.name}-{config.model.name}-{stamp}"
     path = pathlib.Path(out)
     with hold_directory(path):
+        settle(path, RESULT_FILE)
         held = {entry.name for entry in path.iterdir() if entry.name != LOCK_FILE}
         held = {name for name in held if not name.startswith(DRAFT_PREFIX)}
         strangers = sorted(held - files - CHECKPOINTS)
@@ -76,37 +95,38 @@ def claim_directory(
                 f"--out: {str(path)!r} holds {strangers[0]!r}, which no run wrote; "
                 "give another directory"
             )
-        if not overwrite:
-            _check_unfinished(path, held, resume=resume)
-        remove_entries(path, set() if resume else set(CHECKPOINTS))
+        _check_held(path, held, claim, is_resumable=is_resumable)
+        remove_entries(path, set() if claim in (Claim.RESUME, Claim.EXTEND) else set(CHECKPOINTS))
         yield path
 
 
-def _check_unfinished(path: pathlib.Path, held: set[str], *, resume: bool | None) -> None:
-    """Refuse a finished run, and an unfinished one that is not to go on."""
-    if RESULT_FILE in held:
+def _check_held(path: pathlib.Path, held: set[str], claim: Claim, *, is_resumable: bool) -> None:
+    """Refuse what a claim does not allow."""
+    is_finished = RESULT_FILE in held
+    if claim is Claim.EXTEND and not is_finished:
+        raise InputError(
+            f"--out: {str(path)!r} holds no finished run; --extend adds lanes to a finished one, "
+            "--resume goes on with an unfinished one"
+        )
+    if claim in (Claim.NEW, Claim.RESUME) and is_finished:
+        extend = "--extend to add lanes to it, or " if is_resumable else ""
         raise InputError(
             f"--out: {str(path)!r} holds a finished run already; give another directory, or pass "
-            "--overwrite to replace it"
+            f"{extend}--overwrite to replace it"
         )
-    if held and not resume:
-        go_on = "" if resume is None else "--resume to go on with it, "
+    if claim is Claim.NEW and held:
+        go_on = "--resume to go on with it, " if is_resumable else ""
         raise InputError(
             f"--out: {str(path)!r} holds an unfinished run; pass {go_on}--overwrite to begin "
             "again, or give another directory"
         )
 
 
-def open_directory(path: pathlib.Path, files: frozenset[str] = RUN_FILES) -> None:
-    """Make a directory, or remove what an earlier or killed run left in it.
-
-    Args:
-      path: The directory.
-      files: Names that such a run writes.
+def make_directory(path: pathlib.Path) -> None:
+    """Make a directory.
 
     Raises:
-      InterruptedRunError: It cannot be made or written to.
+      InterruptedRunError: It cannot be made.
     """
-    with explain_failures(path, "results are incomplete"):
+    with explain_failures(path, "results are not written"):
         path.mkdir(parents=True, exist_ok=True)
-        remove_entries(path, set(files))

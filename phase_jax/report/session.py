@@ -14,6 +14,7 @@ from phase_jax.environment import enable_compilation_cache
 from phase_jax.interruption import GRACE_SECONDS, StopSignals
 from phase_jax.report.console import ProgressDisplay, print_summary
 from phase_jax.report.directory import CHECKPOINT
+from phase_jax.report.read import load_run
 from phase_jax.report.write import write_result
 from phase_jax.sweep import CheckpointPlan, run_sweep
 from phase_jax.types import InterruptedRunError
@@ -43,7 +44,11 @@ class SessionOptions:
 
 
 def run_and_report(
-    config: SweepConfig, out: pathlib.Path, options: SessionOptions | None = None
+    config: SweepConfig,
+    out: pathlib.Path,
+    options: SessionOptions | None = None,
+    *,
+    extend: bool = False,
 ) -> int:
     """Run a sweep, or what is missing of it; show progress, write files, print the verdict.
 
@@ -51,6 +56,7 @@ def run_and_report(
       config: What to run, validated.
       out: The directory, claimed; a checkpoint in it is continued.
       options: How to treat this machine.
+      extend: Whether to add the lanes of `config` to the finished run that is there.
 
     Returns:
       Exit status 0.
@@ -76,6 +82,7 @@ def run_and_report(
             checkpoint=plan,
             stop_fn=signals.poll,
             note_fn=display.note,
+            earlier=load_run(out, field="--out") if extend else None,
         )
     write_result(result, out)
     plan.remove()

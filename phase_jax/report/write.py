@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import csv
-import functools
 import json
 import pathlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from phase_jax.report.directory import PARAMETERS, RESULT_FILE, open_directory
+from phase_jax.report.directory import PARAMETERS, RESULT_FILE, make_directory
 from phase_jax.report.document import build_document
-from phase_jax.storage.atomic import write_atomically
+from phase_jax.storage.atomic import replace_files
 
 if TYPE_CHECKING:
     import os
@@ -28,7 +27,7 @@ def write_result(result: SweepResult, out: str | os.PathLike) -> pathlib.Path:
     Files: `result.json` (written last: where it is, the rest is complete), `lanes.csv`,
     `history.npz` (per epoch, [E, S, T]), `examples.npz` (per test image), `parameters/` (the
     selected parameters, an orbax checkpoint with leaves [E, S, ...]), and the plots as PNG and
-    SVG. Each appears under its name only when complete.
+    SVG. They appear together, when all of them are complete.
 
     Args:
       result: The sweep.
@@ -43,23 +42,26 @@ def write_result(result: SweepResult, out: str | os.PathLike) -> pathlib.Path:
     from phase_jax.report.plots import draw_learning_curves, draw_loss_curve
 
     out = pathlib.Path(out)
-    open_directory(out)
+    make_directory(out)
     document = build_document(result)
     axes = {"epsilons": result.epsilons, "seeds": result.seeds}
-    history = {**axes, **result.history}
     examples = {
         "clean_example_losses": result.clean_example_losses,
         "example_losses": result.example_losses,
     }
     if result.cross_entropy is not None:
         examples["clean_example_cross_entropies"] = result.cross_entropy.clean_example_losses
-    write_atomically(out / "lanes.csv", lambda path: write_csv(path, document["lanes"]))
-    write_atomically(out / "history.npz", lambda path: _write_arrays(path, history))
-    write_atomically(out / "examples.npz", lambda path: _write_arrays(path, {**axes, **examples}))
-    write_atomically(out / PARAMETERS, lambda path: _write_parameters(path, result))
-    write_figure(draw_loss_curve(result), out / "loss_curve")
-    write_figure(draw_learning_curves(result), out / "learning_curves")
-    write_atomically(out / RESULT_FILE, lambda path: write_document(path, document))
+
+    def write_files(draft: pathlib.Path) -> None:
+        write_csv(draft / "lanes.csv", document["lanes"])
+        _write_arrays(draft / "history.npz", {**axes, **result.history})
+        _write_arrays(draft / "examples.npz", {**axes, **examples})
+        _write_parameters(draft / PARAMETERS, result)
+        write_figure(draw_loss_curve(result), draft / "loss_curve")
+        write_figure(draw_learning_curves(result), draft / "learning_curves")
+        write_document(draft / RESULT_FILE, document)
+
+    replace_files(out, write_files, last=RESULT_FILE)
     return out / RESULT_FILE
 
 
@@ -82,12 +84,11 @@ def write_document(path: pathlib.Path, document: dict[str, Any]) -> None:
 
 
 def write_figure(figure: Figure, stem: pathlib.Path) -> None:
-    """Write a figure as PNG and SVG, atomically, under the name `stem` with their suffixes."""
+    """Write a figure as PNG and SVG, under the name `stem` with their suffixes."""
     from phase_jax.report.plots import save_figure
 
     for suffix in (".png", ".svg"):
-        path = stem.with_suffix(suffix)
-        write_atomically(path, functools.partial(save_figure, figure))
+        save_figure(figure, stem.with_suffix(suffix))
 
 
 def _write_parameters(path: pathlib.Path, result: SweepResult) -> None:

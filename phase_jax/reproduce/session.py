@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from phase_jax.data.directory import check_available
-from phase_jax.report.directory import claim_directory
+from phase_jax.report.directory import Claim, claim_directory
 from phase_jax.reproduce.catalogue import load_setting
 from phase_jax.reproduce.cost import estimate_hours, format_hours
 from phase_jax.reproduce.entries import build_entries
@@ -240,7 +240,7 @@ def _run_setting(setting: str, config: SweepConfig, request: Request) -> None:
     from phase_jax.report.session import SessionOptions, run_and_report
 
     path = name_directory(request.out, setting, quick=request.quick)
-    with claim_directory(path, config, resume=True) as out:
+    with claim_directory(path, config, Claim.RESUME) as out:
         run_and_report(config, out, SessionOptions(use_cache=request.use_cache))
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 DRAFT_PREFIX = ".tmp-"
+COMPLETE_SET = ".complete"
 
 
 @contextlib.contextmanager
@@ -41,6 +42,48 @@ def write_atomically(path: pathlib.Path, write_fn: Callable[[pathlib.Path], None
         if path.is_dir():
             shutil.rmtree(path)
         os.replace(draft, path)
+
+
+def replace_files(path: pathlib.Path, write_fn: Callable[[pathlib.Path], None], last: str) -> None:
+    """Write a set of files into a directory: all of them, or none.
+
+    The set is written elsewhere first. Once it is complete it has a name of its own, and who finds
+    that name after a kill moves the rest into place (`settle`).
+
+    Args:
+      path: The directory; it exists. Its other files stay.
+      write_fn: Writes the files into the directory that it is given.
+      last: Name of the file whose presence says that the set is complete.
+
+    Raises:
+      InterruptedRunError: The disk is full or the directory cannot be written to; the files there
+        are as before.
+    """
+    complete = path / COMPLETE_SET
+    with explain_failures(path, "results are not written"), open_draft(complete) as draft:
+        draft.mkdir()
+        write_fn(draft)
+        for file in draft.rglob("*"):
+            if file.is_file():
+                flush(file)
+        settle(path, last)  # what a killed process left
+        os.replace(draft, complete)
+        settle(path, last)
+
+
+def settle(path: pathlib.Path, last: str) -> None:
+    """Move a complete set of files into place, as `replace_files` does, if there is one."""
+    complete = path / COMPLETE_SET
+    if not complete.is_dir():
+        return
+    if (complete / last).exists():
+        (path / last).unlink(missing_ok=True)
+    for entry in sorted(complete.iterdir(), key=lambda entry: entry.name == last):
+        target = path / entry.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        os.replace(entry, target)
+    complete.rmdir()
 
 
 def flush(path: pathlib.Path) -> None:

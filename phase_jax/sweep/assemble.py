@@ -74,36 +74,68 @@ def join_lanes(parts: Sequence[LaneResults]) -> LaneResults:
         }
 
     trees = [
-        {
-            field.name: fill(field.name, getattr(part, field.name))
-            for field in dataclasses.fields(part)
-        }
-        | {"lanes": vars(part.lanes)}
-        for part in parts
+        {name: fill(name, values) for name, values in _as_tree(part).items()} for part in parts
     ]
-    joined = jax.tree.map(lambda *leaves: np.concatenate(leaves)[order], *trees)
-    return LaneResults(**{**joined, "lanes": LaneTable(**joined["lanes"])})
+    return _from_tree(jax.tree.map(lambda *leaves: _concatenate(leaves)[order], *trees))
 
 
-def take_clean_lanes(result: SweepResult, num_seeds: int) -> LaneResults:
-    """Take the clean lanes (epsilon = 0) of the first seeds out of a result."""
+def join_seeds(parts: Sequence[LaneResults]) -> LaneResults:
+    """Put lanes of different seeds at the same attack strengths side by side, in this order."""
+    trees = [_as_tree(part) for part in parts]
+    for tree in trees:
+        del tree["epsilons"]
+    joined = jax.tree.map(lambda *leaves: _concatenate(leaves, axis=1), *trees)
+    return _from_tree({**joined, "epsilons": parts[0].epsilons})
+
+
+def _as_tree(lanes: LaneResults) -> dict[str, Any]:
+    tree = {field.name: getattr(lanes, field.name) for field in dataclasses.fields(lanes)}
+    return {**tree, "lanes": vars(lanes.lanes)}
+
+
+def _from_tree(tree: dict[str, Any]) -> LaneResults:
+    return LaneResults(**{**tree, "lanes": LaneTable(**tree["lanes"])})
+
+
+def _concatenate(leaves: Sequence[np.ndarray], axis: int = 0) -> np.ndarray:
+    """Concatenate; the last has the type (what was read from a file may have a wider one)."""
+    return np.concatenate([leaf.astype(leaves[-1].dtype) for leaf in leaves], axis=axis)
+
+
+def take_lanes(
+    result: SweepResult, num_epsilons: int | None = None, num_seeds: int | None = None
+) -> LaneResults:
+    """Take the lanes out of a result: all, or the first attack strengths and seeds.
+
+    A result has clean losses of the clean lanes only; those of the others are not a number.
+    """
 
     def first(array: np.ndarray) -> np.ndarray:
-        return array[:1, :num_seeds]
+        return array[:num_epsilons, :num_seeds]
+
+    def fill(clean: np.ndarray) -> np.ndarray:
+        filled = np.full_like(first(result.example_losses), np.nan)
+        filled[0] = clean[:num_seeds]
+        return filled
 
     plain = result.cross_entropy
     losses = result.clean_example_losses
     cross_entropies = losses if plain is None else plain.clean_example_losses
     return LaneResults(
-        epsilons=result.epsilons[:1],
+        epsilons=result.epsilons[:num_epsilons],
         lanes=LaneTable(**{name: first(values) for name, values in vars(result.lanes).items()}),
         history={name: first(values) for name, values in result.history.items()},
-        clean_example_losses=first(losses[None]),
-        clean_example_cross_entropies=first(cross_entropies[None]),
+        clean_example_losses=fill(losses),
+        clean_example_cross_entropies=fill(cross_entropies),
         example_losses=first(result.example_losses),
         params=jax.tree.map(first, result.params),
         model_state=jax.tree.map(first, result.model_state),
     )
+
+
+def take_clean_lanes(result: SweepResult, num_seeds: int) -> LaneResults:
+    """Take the clean lanes (epsilon = 0) of the first seeds out of a result."""
+    return take_lanes(result, 1, num_seeds)
 
 
 def solve_lanes(

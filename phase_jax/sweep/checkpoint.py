@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 KIND = "sweep"
 SCHEMA_VERSION = 1
+PARTS = ("", "seeds", "epsilons")  # a run as a whole; what is added to a finished one
 # What may differ between a run and the one it continues: it changes no bit of a lane.
 FREE_FIELDS = ("data.data_dir", "target_epsilon", "solver.")
 
@@ -55,9 +57,16 @@ class CheckpointPlan:
     minutes: float | None = 10.0
     epochs: int | None = None
 
+    def name_part(self, part: str) -> CheckpointPlan:
+        """Name the checkpoint of one part of a run; that of the whole has no name."""
+        path = pathlib.Path(self.path)
+        named = path.with_stem(f"{path.stem}-{part}") if part else path
+        return dataclasses.replace(self, path=named)
+
     def remove(self) -> None:
         """Remove the checkpoints of a run whose results are written."""
-        remove_checkpoint(self.path)
+        for part in PARTS:
+            remove_checkpoint(self.name_part(part).path)
 
 
 class SweepFile:

@@ -79,6 +79,7 @@ def make_notifier(
     *,
     num_train: int,
     epsilons: np.ndarray,
+    num_seeds: int,
 ) -> Callable[..., None]:
     """Make the function that reports progress: `notify(phase, epoch, num_run, train_losses [L])`.
 
@@ -90,8 +91,9 @@ def make_notifier(
       clock: Seconds spent so far.
       num_train: Training images.
       epsilons: [E] of the lanes that are trained.
+      num_seeds: S, likewise.
     """
-    num_epochs, num_seeds = config.training.num_epochs, config.num_seeds
+    num_epochs = config.training.num_epochs
     num_lanes = len(epsilons) * num_seeds
 
     def notify(

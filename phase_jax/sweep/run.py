@@ -25,6 +25,7 @@ from phase_jax.sweep.execute import (
     start_lanes,
     train_lanes,
 )
+from phase_jax.sweep.extend import extend_lanes, widen_config
 from phase_jax.sweep.lanes import lay_out
 from phase_jax.sweep.setup import order_lanes, prepare_sweep
 from phase_jax.training import EpochInfo
@@ -50,6 +51,7 @@ def run_sweep(
     checkpoint: CheckpointPlan | None = None,
     stop_fn: Callable[[], int | None] | None = None,
     note_fn: Callable[[str], object] | None = None,
+    earlier: SweepResult | None = None,
 ) -> SweepResult:
     """Train every attack strength and seed as lanes of one program; solve for epsilon*.
 
@@ -68,6 +70,9 @@ def run_sweep(
       stop_fn: Asked after each chunk of epochs; a signal's number makes the run save and stop.
       note_fn: Hears, a line each, what is unusual: a damaged checkpoint, say. The result has these
         lines as its `notes`.
+      earlier: A finished run (see `load_run`) to add lanes to: the result has its attack strengths
+        and seeds and those of `config`, and only what is new is trained. It equals, bit for bit, a
+        run of the same lane width that had them all from the start.
 
     Returns:
       The result; `phase_jax.report.write_result` writes it to a directory.
@@ -79,24 +84,42 @@ def run_sweep(
       StoppedRunError: `stop_fn` asked for it.
     """
     clock = Clock()
+    if earlier is not None:
+        config = widen_config(config, earlier)
     sweep = prepare_sweep(config, model=model, data=data, objective=objective)
     environment = describe_environment()
-    file = SweepFile(
-        checkpoint,
-        describe_identity(sweep.config, sweep.description),
-        describe_origin(environment),
-        stop_fn=stop_fn,
-        note_fn=note_fn,
-    )
-    results = run_lanes(sweep, sweep.config.epsilons, clock, file=file, progress_fn=progress_fn)
-    return solve_lanes(sweep, results, environment, clock, notes=file.notes)
+    notes: list[str] = []
+
+    def note(text: str) -> None:
+        notes.append(text)
+        if note_fn is not None:
+            note_fn(text)
+
+    def run(part: str, epsilons: np.ndarray, seeds: np.ndarray) -> LaneResults:
+        lanes = {"epsilons": epsilons.tolist(), "seeds": seeds.tolist()}
+        file = SweepFile(
+            None if checkpoint is None else checkpoint.name_part(part),
+            {**describe_identity(sweep.config, sweep.description), "lanes": lanes},
+            describe_origin(environment),
+            stop_fn=stop_fn,
+            note_fn=note,
+        )
+        return run_lanes(sweep, epsilons, clock, seeds=seeds, file=file, progress_fn=progress_fn)
+
+    if earlier is None:
+        epsilons, seeds = np.asarray(sweep.config.epsilons), np.arange(sweep.config.num_seeds)
+        results = run("", epsilons, seeds)
+    else:
+        results = extend_lanes(sweep, earlier, run)
+    return solve_lanes(sweep, results, environment, clock, notes=tuple(notes))
 
 
 def run_lanes(
     sweep: PreparedSweep,
-    epsilons: Sequence[float],
+    epsilons: Sequence[float] | np.ndarray,
     clock: Clock,
     *,
+    seeds: Sequence[int] | np.ndarray | None = None,
     starts: Start | None = None,
     train: bool = True,
     file: SweepFile | None = None,
@@ -108,6 +131,7 @@ def run_lanes(
       sweep: What to train; its own grid is not used.
       epsilons: Attack strengths, sorted; radii in pixel space [0, 1].
       clock: Takes the seconds spent.
+      seeds: Numbers of the seeds; by default all of the configuration's.
       starts: Where each seed begins, whatever its attack strength, leaves [S, ...]; by default at
         its initialisation.
       train: Whether to train at all; lanes that are only evaluated have one epoch of history, which
@@ -120,14 +144,16 @@ def run_lanes(
     """
     config, lane = sweep.config, sweep.lane
     strengths = np.asarray(epsilons)
+    numbers = np.arange(config.num_seeds) if seeds is None else np.asarray(seeds)
     notify = make_notifier(
         config,
         progress_fn,
         clock,
         num_train=len(sweep.arrays.train_labels),
         epsilons=strengths,
+        num_seeds=len(numbers),
     )
-    lane_epsilons, keys = order_lanes(config, strengths)
+    lane_epsilons, keys = order_lanes(config, strengths, numbers)
     layout = lay_out(len(keys), config.lanes.width or 1)
     arrays, tests = layout.share((sweep.arrays, sweep.tests))
     if starts is not None:

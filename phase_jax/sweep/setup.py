@@ -231,13 +231,15 @@ def resolve_config(
     return config, params_shape
 
 
-def order_lanes(config: SweepConfig, epsilons: np.ndarray) -> tuple[np.ndarray, jax.Array]:
+def order_lanes(
+    config: SweepConfig, epsilons: np.ndarray, seeds: np.ndarray
+) -> tuple[np.ndarray, jax.Array]:
     """Order lanes as (E, S): epsilons and keys [L]; a seed has one key at every attack strength."""
     seed_keys = jax.vmap(lambda s: jax.random.fold_in(jax.random.key(config.seed), s))(
-        jnp.arange(config.num_seeds)
+        jnp.asarray(seeds)
     )
     keys = jnp.tile(seed_keys, len(epsilons))
-    return np.repeat(np.asarray(epsilons, np.float32), config.num_seeds), keys
+    return np.repeat(np.asarray(epsilons, np.float32), len(seeds)), keys
 
 
 def count_classes(train_set: Dataset) -> np.ndarray:
