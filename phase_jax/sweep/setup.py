@@ -17,7 +17,7 @@ from phase_jax.data import (
     load_dataset,
 )
 from phase_jax.losses import BETAS, build_objective
-from phase_jax.models import Model, build_model, fingerprint_parameters, wrap_linen
+from phase_jax.models import build_model, fingerprint_parameters, wrap_model
 from phase_jax.models.build import resolve_conv_form
 from phase_jax.sweep.lanes import choose_lane_width
 from phase_jax.training import LaneFns, TrainData, make_lane_fns
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from phase_jax.config import SweepConfig
     from phase_jax.losses import Objective
+    from phase_jax.models import Model
 
 VALIDATION_SHARE = 5  # validation takes at most one fifth of the training images
-ALLOWED_MODEL = "a Model, or a Flax Linen module"
 
 
 class PreparedSweep(NamedTuple):
@@ -130,14 +130,8 @@ def split_selection(
 
 def prepare_model(config: SweepConfig, dataset: Dataset, model: Any) -> Model:
     """Build the named network, or wrap the user's own."""
-    if isinstance(model, Model):
-        return model
     if model is not None:
-        if not hasattr(model, "apply") or not hasattr(model, "init"):
-            raise InputError(
-                f"model: {type(model).__name__} is not allowed; allowed: {ALLOWED_MODEL}"
-            )
-        return wrap_linen(model, dataset.input_shape)
+        return wrap_model(model, dataset.input_shape)
     chosen = config.model
     options: dict[str, Any] = {"hidden": chosen.hidden, "conv_form": chosen.conv_form}
     if chosen.name == "mlp":
