@@ -12,8 +12,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from phase_jax.attacks import fgm, gaussian, pgd
-    from phase_jax.config import SweepConfig
+    from phase_jax.config import FineTuningConfig, SweepConfig
     from phase_jax.data import load_dataset
+    from phase_jax.diagnosis import Diagnosis, diagnose
     from phase_jax.losses import Objective, cross_entropy
     from phase_jax.models import Model, build_model
     from phase_jax.monte_carlo import MonteCarloResult, run_monte_carlo
@@ -32,9 +33,11 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "Dataset": "types",
+    "Diagnosis": "diagnosis",
     "EpsilonStar": "types",
     "EpsilonStarEstimate": "types",
     "EpsilonStatus": "types",
+    "FineTuningConfig": "config",
     "InputError": "types",
     "LaneStatus": "types",
     "Model": "models",
@@ -44,6 +47,7 @@ _MODULES = {
     "SweepResult": "sweep",
     "build_model": "models",
     "cross_entropy": "losses",
+    "diagnose": "diagnosis",
     "estimate_epsilon_star": "solver",
     "fgm": "attacks",
     "gaussian": "attacks",
@@ -59,9 +63,11 @@ _MODULES = {
 
 __all__ = [
     "Dataset",
+    "Diagnosis",
     "EpsilonStar",
     "EpsilonStarEstimate",
     "EpsilonStatus",
+    "FineTuningConfig",
     "InputError",
     "LaneStatus",
     "Model",
@@ -71,6 +77,7 @@ __all__ = [
     "SweepResult",
     "build_model",
     "cross_entropy",
+    "diagnose",
     "estimate_epsilon_star",
     "fgm",
     "gaussian",

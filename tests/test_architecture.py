@@ -41,6 +41,7 @@ LAYERS = (
     "sweep",
     "report",
     "finetune",
+    "diagnosis",
     "simulate",
     "reproduce",
     "cli",

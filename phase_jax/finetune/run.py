@@ -13,7 +13,6 @@ from phase_jax.environment import describe_environment
 from phase_jax.finetune.cautions import describe_cautions
 from phase_jax.finetune.extrapolate import extrapolate, fit_line, take_train_losses
 from phase_jax.finetune.result import FineTuningResult
-from phase_jax.models import fingerprint_parameters
 from phase_jax.sweep.assemble import join_lanes, solve_lanes, take_clean_lanes
 from phase_jax.sweep.cost import count_gradients
 from phase_jax.sweep.execute import Clock, Start
@@ -202,16 +201,30 @@ def _get_clean_lanes(
 
 
 def _spread_model(sweep: PreparedSweep, clean: ImportedModel) -> Start:
-    """Start every seed at one imported model; refuse parameters of another network."""
-    found, expected = fingerprint_parameters(clean.params), sweep.description["model"]
-    if found["sha256"] != expected["sha256"]:
-        raise InputError(
-            f"clean: {found['num_parameters']:,} parameters do not fit {expected['name']} "
-            f"({expected['num_parameters']:,}); allowed: parameters of that network"
-        )
+    """Start every seed at one imported model; refuse variables of another network."""
+    expected = jax.eval_shape(sweep.lane.init, jax.random.key(0))
+    name = sweep.description["model"]["name"]
+    _refuse_misfit("params", clean.params, expected.params, name)
+    _refuse_misfit("model_state", clean.model_state, expected.model_state, name)
     return Start(
         *jax.tree.map(lambda leaf: np.stack([leaf] * sweep.config.num_seeds), tuple(clean))
     )
+
+
+def _refuse_misfit(field: str, given: Any, expected: Any, name: str) -> None:
+    """Refuse a tree of arrays that lacks a leaf, or has one too many or of another shape."""
+    found, wanted = (
+        {jax.tree_util.keystr(path): np.shape(leaf) for path, leaf in leaves}
+        for leaves in map(jax.tree_util.tree_leaves_with_path, (given, expected))
+    )
+    for path in sorted({*found, *wanted}):
+        if found.get(path) != wanted.get(path):
+            have, want = (
+                f"of shape {list(shapes[path])}" if path in shapes else "missing"
+                for shapes in (found, wanted)
+            )
+            rule = want if path in wanted else "no such variable"
+            raise InputError(f"{field}: {path} is {have}; allowed: {rule}, the network is {name}")
 
 
 def _fine_tune(
