@@ -1,4 +1,4 @@
-"""Test set-up: compiled programs are kept for the session, so that equal programs compile once."""
+"""Test set-up: equal programs compile once a session; linear algebra takes one thread."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ import os
 
 import jax
 import pytest
+import scipy.linalg  # noqa: F401 - whose BLAS must be there to be limited
+import threadpoolctl
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_blas_thread():
+    """Workers fill the cores; threads of BLAS would wait for one another, spinning."""
+    with threadpoolctl.threadpool_limits(limits=1, user_api="blas"):
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
