@@ -14,6 +14,7 @@ REPOSITORY = "repository"
 LINK = re.compile(r"\[([^\]]*)\]\(((?:\.\./)+[^)#]+)\)")
 PACKAGES = {
     "phase_jax": "Running, solving, attacking",
+    "phase_jax.connectivity": "Connectivity",
     "phase_jax.linear": "The linear model",
     "phase_jax.losses": "Losses and objectives",
     "phase_jax.models": "Networks",

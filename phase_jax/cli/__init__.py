@@ -13,6 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import phase_jax
+from phase_jax.cli.connectivity import run_connectivity_command
 from phase_jax.cli.data import run_data_command
 from phase_jax.cli.finetune import run_fine_tuning_command
 from phase_jax.cli.parse import join_lines
@@ -32,6 +33,7 @@ EXIT_SIGNAL = 128  # and the signal's number: 130 for SIGINT, 143 for SIGTERM
 COMMANDS = {
     "sweep": "train a network at many attack strengths and solve for epsilon*",
     "finetune": "estimate epsilon* by fine-tuning a clean model and extrapolating",
+    "connectivity": "connect networks of a sweep by curves of low loss (`connectivity RUN`)",
     "simulate": "run a study of the linear model (`simulate STUDY`; `simulate --list`)",
     "reproduce": "reproduce a table or figure of the paper (`reproduce list`)",
     "data": "prepare data sets (`data prepare NAME --source DIR`)",
@@ -90,6 +92,7 @@ def main(arguments: Sequence[str]) -> int:
         run_fns = {
             "sweep": run_sweep_command,
             "finetune": run_fine_tuning_command,
+            "connectivity": run_connectivity_command,
             "simulate": run_simulate_command,
             "reproduce": run_reproduce_command,
             "data": run_data_command,

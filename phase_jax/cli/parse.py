@@ -100,7 +100,13 @@ def _annotate(field: dataclasses.Field, owner: type, fixed: tuple[str, ...]) -> 
     hint = typing.get_type_hints(owner)[field.name]
     if f"{owner.__name__}.{field.name}" in fixed:
         return Annotated[hint, tyro.conf.Fixed, tyro.conf.SuppressFixed]
-    readers = {"epsilon_grid": (parse_grid, _format_grid), "target_epsilon": (parse_number, repr)}
+    grid, number = (parse_grid, _format_grid), (parse_number, repr)
+    readers = {
+        "epsilon_grid": grid,
+        "target_epsilon": number,
+        "from_epsilon": number,
+        "to_epsilons": grid,
+    }
     if field.name in readers:
         read, show = readers[field.name]
         hint = Annotated[hint, _text_spec(read, show, f"--{field.metadata['flag']}")]

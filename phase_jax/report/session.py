@@ -91,8 +91,13 @@ def run_and_report(
 
 
 @contextlib.contextmanager
-def explain_memory() -> Iterator[None]:
+def explain_memory(
+    advice: str = "pass a smaller --lane-width or --eval-batch-size",
+) -> Iterator[None]:
     """Turn a lack of memory on the device into one line.
+
+    Args:
+      advice: What the user can do about it.
 
     Raises:
       InterruptedRunError: The device's memory does not hold the lanes.
@@ -103,6 +108,5 @@ def explain_memory() -> Iterator[None]:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise InterruptedRunError(
-            "the device's memory does not hold these lanes; pass a smaller --lane-width or "
-            "--eval-batch-size"
+            f"the device's memory does not hold these lanes; {advice}"
         ) from None

@@ -1,0 +1,98 @@
+"""Run a study of connectivity for the command line: cache, progress, files, findings."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from phase_jax.connectivity.run import run_connectivity
+from phase_jax.connectivity.write import describe_findings, format_mean, write_connectivity
+from phase_jax.environment import enable_compilation_cache
+from phase_jax.report.session import explain_memory
+from phase_jax.report.wording import format_epsilon
+
+if TYPE_CHECKING:
+    import pathlib
+
+    from phase_jax.connectivity.result import ConnectivityResult
+    from phase_jax.connectivity.settings import ConnectivitySettings
+    from phase_jax.sweep import SweepResult
+
+PLAIN_WIDTH = 120
+"""Columns where there is no terminal."""
+
+
+def connect_and_report(
+    run: SweepResult,
+    settings: ConnectivitySettings,
+    out: pathlib.Path,
+    *,
+    data_dir: str | None = None,
+    use_cache: bool = True,
+) -> int:
+    """Connect networks of a run, write the files and print the findings.
+
+    Args:
+      run: The run.
+      settings: What is asked for.
+      out: The directory, claimed.
+      data_dir: Directory with prepared data, where they have moved since the run.
+      use_cache: Whether compiled programs are kept for the next run.
+
+    Returns:
+      Exit status 0.
+
+    Raises:
+      InputError: The run lacks what is asked for, or its data have changed.
+      InterruptedRunError: The device's memory or the disk is full.
+    """
+    if use_cache:
+        enable_compilation_cache()
+    console = Console(file=sys.stdout)
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    with explain_memory("pass a smaller --width"):
+        result = run_connectivity(
+            run, settings, data_dir=data_dir, progress_fn=lambda text: _print(console, text)
+        )
+    write_connectivity(result, out)
+    print_summary(console, result)
+    _print(console, f"{result.seconds['total']:.0f} s; results in {out}")
+    return 0
+
+
+def print_summary(console: Console, result: ConnectivityResult) -> None:
+    """Print a table of attack strengths, cautions and findings."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("ε of the end", "pairs", "loss at start", "at end", "barrier", "straight line's"):
+        table.add_column(name, justify="right")
+    for summary in result.summaries:
+        table.add_row(
+            format_epsilon(summary.epsilon),
+            str(summary.barrier.num_pairs),
+            format_mean(summary.start_loss, interval=False),
+            format_mean(summary.end_loss, interval=False),
+            format_mean(summary.barrier),
+            format_mean(summary.line_barrier),
+        )
+    console.print(table, highlight=False)
+    level = f"{100 * result.settings.confidence:g} %"
+    _print(
+        console,
+        f"clean train losses, means over pairs; in brackets Student t intervals ({level}) over "
+        "pairs, none with fewer than two",
+    )
+    for caution in result.cautions:
+        _print(console, f"caution: {caution}", style="yellow")
+    for finding in describe_findings(result):
+        _print(console, f"- {finding}", style="bold")
+
+
+def _print(console: Console, text: str, style: str | None = None) -> None:
+    """Print one paragraph; in a file it stays one line."""
+    console.print(
+        text, markup=False, highlight=False, soft_wrap=not console.is_terminal, style=style
+    )
