@@ -79,13 +79,14 @@ def test_what_is_read_is_what_was_written(written):
     result, path = written
     loaded = load_run(path)
     assert loaded.cross_entropy is not None
+    assert loaded.adversarial is not None
     assert_same(loaded, result)
     assert build_document(loaded) == build_document(result)
 
 
 def test_a_run_read_back_can_be_written_again(written, tmp_path):
     write_result(load_run(written[1]), tmp_path / "again")
-    for name in ("result.json", "lanes.csv", "loss_curve.svg"):
+    for name in ("result.json", "lanes.csv", "loss_curve.svg", "adversarial.npz", "report.html"):
         assert (tmp_path / "again" / name).read_bytes() == (written[1] / name).read_bytes()
 
 

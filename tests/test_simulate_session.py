@@ -17,9 +17,10 @@ from matplotlib.figure import Figure
 
 import phase_jax
 from phase_jax.cli import main
+from phase_jax.report.wording import format_duration
 from phase_jax.simulate import session
 from phase_jax.simulate.directory import StudySettings, claim_study_directory
-from phase_jax.simulate.registry import LISTINGS, STUDIES, format_duration, load_study
+from phase_jax.simulate.registry import LISTINGS, STUDIES, load_study
 from phase_jax.simulate.study import Study, StudyContext, StudyResult
 from phase_jax.types import InputError, InterruptedRunError
 

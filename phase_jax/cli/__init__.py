@@ -17,6 +17,7 @@ from phase_jax.cli.connectivity import run_connectivity_command
 from phase_jax.cli.data import run_data_command
 from phase_jax.cli.finetune import run_fine_tuning_command
 from phase_jax.cli.parse import join_lines
+from phase_jax.cli.report import run_report_command
 from phase_jax.cli.reproduce import run_reproduce_command
 from phase_jax.cli.simulate import run_simulate_command
 from phase_jax.cli.sweep import run_sweep_command
@@ -35,6 +36,7 @@ COMMANDS = {
     "finetune": "estimate epsilon* by fine-tuning a clean model and extrapolating",
     "connectivity": "connect networks of a sweep by curves of low loss (`connectivity RUN`)",
     "simulate": "run a study of the linear model (`simulate STUDY`; `simulate --list`)",
+    "report": "show a run on a page, or several beside each other (`report RUN [RUN ...]`)",
     "reproduce": "reproduce a table or figure of the paper (`reproduce list`)",
     "data": "prepare data sets (`data prepare NAME --source DIR`)",
 }
@@ -94,6 +96,7 @@ def main(arguments: Sequence[str]) -> int:
             "finetune": run_fine_tuning_command,
             "connectivity": run_connectivity_command,
             "simulate": run_simulate_command,
+            "report": run_report_command,
             "reproduce": run_reproduce_command,
             "data": run_data_command,
         }

@@ -6,8 +6,9 @@ import dataclasses
 
 from phase_jax.cli.parse import parse_arguments
 from phase_jax.config import option
+from phase_jax.report.wording import format_duration
 from phase_jax.simulate.directory import StudySettings, claim_study_directory
-from phase_jax.simulate.registry import LISTINGS, STUDIES, check_name, format_duration
+from phase_jax.simulate.registry import LISTINGS, STUDIES, check_name
 from phase_jax.types import InputError
 
 DESCRIPTION = """\

@@ -9,13 +9,13 @@ import numpy as np
 from rich.live import Live
 from rich.table import Table
 
+from phase_jax.report.table import tabulate_strengths
 from phase_jax.report.wording import (
     describe_cautions,
     describe_outcome,
     format_epsilon,
     format_interval,
 )
-from phase_jax.types import LaneStatus
 
 if TYPE_CHECKING:
     import pathlib
@@ -67,24 +67,12 @@ class ProgressDisplay:
 def print_summary(console: Console, result: SweepResult, out: pathlib.Path) -> None:
     """Print the table of attack strengths, cautions, the verdict and where the files are."""
     plain = not console.is_terminal  # one line stays one line in a file
-    lanes, epsilons = result.lanes, result.epsilons
+    header, rows = tabulate_strengths(result)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    plain_loss = result.cross_entropy is not None
-    names = ("ε", "train loss", "test loss", "test acc.", "clean acc.", "epoch", "lanes")
-    for name in (*names[:2], *(("train CE",) if plain_loss else ()), *names[2:]):
+    for name in header:
         table.add_column(name, justify="right")
-    for e, epsilon in enumerate(epsilons):
-        counts = lanes.status[e] == LaneStatus.OK
-        table.add_row(
-            format_epsilon(epsilon),
-            _mean(lanes.train_loss[e], counts, "{:.4f}"),
-            *([_mean(lanes.train_cross_entropy[e], counts, "{:.4f}")] if plain_loss else []),
-            _mean(lanes.evaluated_test_loss[e], counts, "{:.4f}"),
-            _mean(lanes.evaluated_test_accuracy[e], counts, "{:.1%}"),
-            _mean(lanes.clean_test_accuracy[e], counts, "{:.1%}"),
-            _mean(lanes.selected_epoch[e], counts, "{:.0f}"),
-            f"{counts.sum()}/{len(counts)}",
-        )
+    for row in rows:
+        table.add_row(*row)
     console.print(table)
     console.print(
         f"threshold (clean test loss of the clean model) {result.threshold:.4f}; "
@@ -92,7 +80,7 @@ def print_summary(console: Console, result: SweepResult, out: pathlib.Path) -> N
         highlight=False,
         soft_wrap=plain,
     )
-    if plain_loss:
+    if result.cross_entropy is not None:
         console.print(_describe_cross_entropy(result), highlight=False, soft_wrap=plain)
     for caution in describe_cautions(result):
         console.print(f"caution: {caution}", style="yellow", highlight=False, soft_wrap=plain)
@@ -126,10 +114,6 @@ def _describe_estimate(estimate: EpsilonStarEstimate) -> str:
     if estimate.value is None:
         return f"epsilon* is {estimate.status.name}"
     return f"epsilon* = {format_epsilon(estimate.value)} ({format_interval(estimate)})"
-
-
-def _mean(values: np.ndarray, counts: np.ndarray, form: str) -> str:
-    return form.format(values[counts].mean()) if counts.any() else "-"
 
 
 def _progress_line(progress: SweepProgress) -> str:

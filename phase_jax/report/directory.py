@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 RESULT_FILE = "result.json"
 PARAMETERS = "parameters"
+ADVERSARIAL_FILE = "adversarial.npz"
+PAGE_FILE = "report.html"
+COMPARISON_FILE = "comparison.html"
 CHECKPOINT_STEM = "checkpoint"
 CHECKPOINT = f"{CHECKPOINT_STEM}.npz"
 RUN_FILES = frozenset(
@@ -29,11 +32,13 @@ RUN_FILES = frozenset(
         "lanes.csv",
         "history.npz",
         "examples.npz",
+        ADVERSARIAL_FILE,
         PARAMETERS,
         "loss_curve.png",
         "loss_curve.svg",
         "learning_curves.png",
         "learning_curves.svg",
+        PAGE_FILE,
     }
 )
 CHECKPOINTS = frozenset(

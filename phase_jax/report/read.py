@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phase_jax.config_file import rebuild_config
-from phase_jax.report.directory import PARAMETERS, RESULT_FILE
+from phase_jax.report.directory import ADVERSARIAL_FILE, PARAMETERS, RESULT_FILE
 from phase_jax.report.document import SCHEMA_VERSION
-from phase_jax.sweep.result import CrossEntropyReading, LaneTable, SweepResult
+from phase_jax.sweep.result import AdversarialExamples, CrossEntropyReading, LaneTable, SweepResult
 from phase_jax.types import (
     EpsilonStar,
     EpsilonStarEstimate,
@@ -34,12 +34,16 @@ FINE_TUNED = "fine_tuned_from"
 ENVIRONMENT = ("versions", "device", "revision")
 
 
-def load_run(path: str | os.PathLike, *, field: str = "RUN") -> SweepResult:
+def load_run(
+    path: str | os.PathLike, *, field: str = "RUN", with_parameters: bool = True
+) -> SweepResult:
     """Read the directory of a finished sweep; nothing is unpickled.
 
     Args:
       path: What `write_result` wrote to.
       field: What a refusal calls the path: the argument or flag that the user gave.
+      with_parameters: Whether the lanes' parameters are read; without, they may be missing, and
+        the result's are empty.
 
     Returns:
       The result, equal to the one that was written. Parameters and state are NumPy arrays
@@ -55,9 +59,14 @@ def load_run(path: str | os.PathLike, *, field: str = "RUN") -> SweepResult:
     document = read_document(path / RESULT_FILE, "sweep", field=field, version=SCHEMA_VERSION)
     history = _read_arrays(path / "history.npz", field)
     examples = _read_arrays(path / "examples.npz", field)
-    parameters = _read_parameters(path / PARAMETERS, field)
+    parameters = {"params": {}, "model_state": {}}
+    if with_parameters:
+        parameters = _read_parameters(path / PARAMETERS, field)
+    adversarial = None
+    if (path / ADVERSARIAL_FILE).is_file():  # runs of earlier versions have none
+        adversarial = _read_arrays(path / ADVERSARIAL_FILE, field)
     try:
-        return _rebuild_result(document, history, examples, parameters)
+        return _rebuild_result(document, history, examples, adversarial, parameters)
     except InputError as error:
         raise InputError(f"{field}: {str(path / RESULT_FILE)!r}: {error}") from None
     except (KeyError, TypeError, ValueError) as error:
@@ -104,9 +113,11 @@ def _rebuild_result(
     document: dict[str, Any],
     history: dict[str, np.ndarray],
     examples: dict[str, np.ndarray],
+    adversarial: dict[str, np.ndarray] | None,
     parameters: dict[str, Any],
 ) -> SweepResult:
     """Put the parts of a run together again."""
+    _fill_in_cross_entropy(document)
     config = validate_config(rebuild_config(document["config"]))
     epsilons, seeds = history.pop("epsilons"), history.pop("seeds")
     cross_entropy = None
@@ -135,6 +146,7 @@ def _rebuild_result(
         environment={name: document[name] for name in ENVIRONMENT},
         seconds=document["seconds"],
         cross_entropy=cross_entropy,
+        adversarial=None if adversarial is None else _rebuild_adversarial(adversarial),
     )
     _check_axes(result, config)
     return result
@@ -150,6 +162,21 @@ def _check_axes(result: SweepResult, config: SweepConfig) -> None:
     for array in arrays:
         if array.shape[:2] != shape:
             raise ValueError(f"lanes {list(array.shape[:2])}, not {list(shape)}")
+    if result.adversarial is not None and len(result.adversarial.seeds) != shape[0]:
+        raise ValueError(f"{len(result.adversarial.seeds)} adversarial strengths, not {shape[0]}")
+
+
+def _fill_in_cross_entropy(document: dict[str, Any]) -> None:
+    """Fill in what runs lack that were written when cross-entropy was the only objective."""
+    if "cross_entropy" in document:
+        return
+    from phase_jax.losses import VANILLA
+
+    document.update(cross_entropy=None, train_loss=VANILLA.description)
+    for row in document["lanes"]:
+        for column in dataclasses.fields(LaneTable):
+            if column.name.endswith("cross_entropy"):
+                row[column.name] = row[column.name.replace("cross_entropy", "loss")]
 
 
 def _rebuild_lanes(rows: list[dict[str, Any]], shape: tuple[int, int]) -> LaneTable:
@@ -162,6 +189,12 @@ def _rebuild_lanes(rows: list[dict[str, Any]], shape: tuple[int, int]) -> LaneTa
         kind = {"status": int, "selected_epoch": np.int32}.get(column.name, np.float32)
         columns[column.name] = np.array(values, kind).reshape(shape)
     return LaneTable(**columns)
+
+
+def _rebuild_adversarial(arrays: dict[str, np.ndarray]) -> AdversarialExamples:
+    """Make the adversarial examples from their arrays."""
+    names = [column.name for column in dataclasses.fields(AdversarialExamples)]
+    return AdversarialExamples(**{name: arrays[name] for name in names})
 
 
 def _rebuild_estimate(fields: dict[str, Any]) -> EpsilonStarEstimate:

@@ -87,6 +87,13 @@ def format_interval(estimate: EpsilonStarEstimate) -> str:
     return f"{level} {format_epsilon(estimate.low)} to {format_epsilon(estimate.high)}"
 
 
+def format_duration(seconds: float) -> str:
+    """Write a time: 40 s, 5 min, 2 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.0f} h"
+
+
 def describe_outcome(result: SweepResult) -> str:
     """Say in one sentence what a sweep found, for its target where it has one."""
     estimate, target = result.epsilon_star, result.config.target_epsilon

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from phase_jax.report.directory import PARAMETERS, RESULT_FILE, make_directory
+from phase_jax.report.directory import (
+    ADVERSARIAL_FILE,
+    PAGE_FILE,
+    PARAMETERS,
+    RESULT_FILE,
+    make_directory,
+)
 from phase_jax.report.document import build_document
 from phase_jax.storage.atomic import replace_files
 
@@ -25,9 +31,10 @@ def write_result(result: SweepResult, out: str | os.PathLike) -> pathlib.Path:
     """Write everything about a sweep into a directory.
 
     Files: `result.json` (written last: where it is, the rest is complete), `lanes.csv`,
-    `history.npz` (per epoch, [E, S, T]), `examples.npz` (per test image), `parameters/` (the
-    selected parameters, an orbax checkpoint with leaves [E, S, ...]), and the plots as PNG and
-    SVG. They appear together, when all of them are complete.
+    `history.npz` (per epoch, [E, S, T]), `examples.npz` (per test image), `adversarial.npz` (a few
+    test images under attack), `parameters/` (the selected parameters, an orbax checkpoint with
+    leaves [E, S, ...]), the plots as PNG and SVG, and `report.html`, the page that shows all of it.
+    They appear together, when all of them are complete.
 
     Args:
       result: The sweep.
@@ -39,6 +46,7 @@ def write_result(result: SweepResult, out: str | os.PathLike) -> pathlib.Path:
     Raises:
       InterruptedRunError: The disk is full or the directory cannot be written to.
     """
+    from phase_jax.report.page import build_page
     from phase_jax.report.plots import draw_learning_curves, draw_loss_curve
 
     out = pathlib.Path(out)
@@ -56,9 +64,13 @@ def write_result(result: SweepResult, out: str | os.PathLike) -> pathlib.Path:
         write_csv(draft / "lanes.csv", document["lanes"])
         _write_arrays(draft / "history.npz", {**axes, **result.history})
         _write_arrays(draft / "examples.npz", {**axes, **examples})
+        if result.adversarial is not None:
+            pictures = {"epsilons": result.epsilons, **vars(result.adversarial)}
+            _write_arrays(draft / ADVERSARIAL_FILE, pictures)
         _write_parameters(draft / PARAMETERS, result)
         write_figure(draw_loss_curve(result), draft / "loss_curve")
         write_figure(draw_learning_curves(result), draft / "learning_curves")
+        write_text(draft / PAGE_FILE, build_page(result))
         write_document(draft / RESULT_FILE, document)
 
     replace_files(out, write_files, last=RESULT_FILE)
@@ -77,10 +89,15 @@ def _write_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
     np.savez(path, allow_pickle=False, **arrays)
 
 
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Write a text in UTF-8."""
+    path.write_text(text, encoding="utf-8")
+
+
 def write_document(path: pathlib.Path, document: dict[str, Any]) -> None:
     """Write a JSON document of plain data."""
     text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)
 
 
 def write_figure(figure: Figure, stem: pathlib.Path) -> None:

@@ -9,12 +9,13 @@ from rich.console import Console
 from rich.table import Table
 
 from phase_jax.data.directory import check_available
+from phase_jax.report.wording import format_duration
 from phase_jax.reproduce.catalogue import load_setting
 from phase_jax.reproduce.cost import estimate_hours, format_hours
 from phase_jax.reproduce.paper import UNSTABLE
 from phase_jax.reproduce.registry import FGM_ROWS, FINE_TUNING, ITEMS, NOT_YET, Item, Kind
 from phase_jax.reproduce.runs import has_run, has_study
-from phase_jax.simulate.registry import LISTINGS, format_duration
+from phase_jax.simulate.registry import LISTINGS
 from phase_jax.types import InputError
 
 if TYPE_CHECKING:

@@ -57,18 +57,23 @@ def list_lanes(setting: str) -> list[PrintedLane]:
     ]
 
 
-def find_curve(setting: str) -> PrintedCurve | None:
-    """Find the printed train losses of a setting, its clean lane included."""
+def list_curve_lanes(setting: str) -> list[PrintedLane]:
+    """List the printed lanes of a setting, the clean one first; empty where none were printed."""
     lanes = list_lanes(setting)
     if setting in CLEAN_LANES:
-        lanes = [*(lane for lane in list_lanes(CLEAN_LANES[setting]) if not lane[0]), *lanes]
+        lanes += [lane for lane in list_lanes(CLEAN_LANES[setting]) if not lane.epsilon_255]
+    return sorted(lanes)
+
+
+def find_curve(setting: str) -> PrintedCurve | None:
+    """Find the printed train losses of a setting, its clean lane included."""
+    lanes = list_curve_lanes(setting)
     if not lanes:
         return None
-    (threshold,) = (lane.test_loss for lane in lanes if lane.epsilon_255 == 0)
     return PrintedCurve(
         tuple(lane.epsilon_255 for lane in lanes),
         tuple(lane.train_loss for lane in lanes),
-        threshold,
+        threshold=lanes[0].test_loss,
     )
 
 

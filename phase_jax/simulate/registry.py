@@ -56,10 +56,3 @@ def load_study(name: str) -> Study:
     check_name(name)
     module = importlib.import_module(f"phase_jax.simulate.{name.replace('-', '_')}")
     return module.STUDY
-
-
-def format_duration(seconds: float) -> str:
-    """Write an expected time: 40 s, 5 min, 2 h."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.0f} h"

@@ -18,8 +18,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from phase_jax.environment import describe_environment, enable_compilation_cache
 from phase_jax.report.document import convert_to_plain
 from phase_jax.report.plots import save_figure
+from phase_jax.report.wording import format_duration
 from phase_jax.simulate.directory import leave_directory, mark_directory, release_directory
-from phase_jax.simulate.registry import format_duration, load_study
+from phase_jax.simulate.registry import load_study
 from phase_jax.simulate.study import StudyContext
 from phase_jax.storage.atomic import write_atomically
 from phase_jax.types import InterruptedRunError

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from phase_jax.sweep.checkpoint import CheckpointPlan
     from phase_jax.sweep.execute import SweepProgress
     from phase_jax.sweep.lanes import choose_lane_width, map_lanes
-    from phase_jax.sweep.result import LaneTable, SweepResult
+    from phase_jax.sweep.result import AdversarialExamples, LaneTable, SweepResult
     from phase_jax.sweep.run import run_sweep
 
 _MODULES = {
+    "AdversarialExamples": "result",
     "CheckpointPlan": "checkpoint",
     "LaneTable": "result",
     "SweepProgress": "execute",
@@ -26,6 +27,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "AdversarialExamples",
     "CheckpointPlan",
     "LaneTable",
     "SweepProgress",

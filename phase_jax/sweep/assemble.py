@@ -10,6 +10,7 @@ import numpy as np
 
 from phase_jax.losses import compute_entropy, cross_entropy
 from phase_jax.solver import estimate_epsilon_star
+from phase_jax.sweep.examples import attack_examples
 from phase_jax.sweep.result import CrossEntropyReading, LaneResults, LaneTable, SweepResult
 from phase_jax.types import LaneStatus
 
@@ -146,7 +147,7 @@ def solve_lanes(
     *,
     notes: tuple[str, ...] = (),
 ) -> SweepResult:
-    """Solve for epsilon*.
+    """Solve for epsilon*, and attack a few test images to be looked at.
 
     Args:
       sweep: Configuration, objective, names; its grid is that of the lanes.
@@ -179,6 +180,7 @@ def solve_lanes(
     if objective.train_loss is not cross_entropy:
         clean = keep_sound(results.clean_example_cross_entropies)
         plain = CrossEntropyReading(clean, solve(chosen, "cross_entropy", clean))
+    adversarial = attack_examples(sweep, results, clock)
     return SweepResult(
         config=config,
         epsilons=results.epsilons,
@@ -197,6 +199,7 @@ def solve_lanes(
         seconds=clock.finish(),
         cross_entropy=plain,
         notes=notes,
+        adversarial=adversarial,
     )
 
 

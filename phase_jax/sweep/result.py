@@ -90,6 +90,27 @@ class CrossEntropyReading:
 
 
 @dataclasses.dataclass(frozen=True)
+class AdversarialExamples:
+    """A few test images (N of them) under the evaluation attack, for people to look at.
+
+    Attributes:
+      images: [N, ...] clean, pixels in [0, 1].
+      labels: [N].
+      seeds: [E] seed of the lane shown: the first that is OK, -1 where none is.
+      adversarial: [E, N, ...] the images attacked at each attack strength.
+      probabilities: [E, N, K] of the attacked images, by the lane shown.
+      clean_probabilities: [E, N, K] of the clean images, by the same lane.
+    """
+
+    images: Float[np.ndarray, "N ..."]
+    labels: Int[np.ndarray, "N"]
+    seeds: Int[np.ndarray, "E"]
+    adversarial: Float[np.ndarray, "E N ..."]
+    probabilities: Float[np.ndarray, "E N K"]
+    clean_probabilities: Float[np.ndarray, "E N K"]
+
+
+@dataclasses.dataclass(frozen=True)
 class SweepResult:
     """Result of a sweep.
 
@@ -114,6 +135,7 @@ class SweepResult:
       cross_entropy: The same in plain cross-entropy, by which objectives can be compared; None
         where the objective is cross-entropy itself.
       notes: What happened on the way that a reader should know: a damaged checkpoint, say.
+      adversarial: A few test images under attack; None for a run that kept none.
     """
 
     config: SweepConfig
@@ -133,6 +155,7 @@ class SweepResult:
     seconds: dict[str, float]
     cross_entropy: CrossEntropyReading | None = None
     notes: tuple[str, ...] = ()
+    adversarial: AdversarialExamples | None = None
 
     @property
     def threshold(self) -> float:

@@ -1,6 +1,6 @@
 """Adversarial training of one lane: one attack strength, one key, no batching."""
 
-from phase_jax.training.evaluate import Evaluation, make_evaluate
+from phase_jax.training.evaluate import Evaluation, Perturbed, make_evaluate
 from phase_jax.training.lane import (
     EpochInfo,
     LaneFns,
@@ -15,6 +15,7 @@ __all__ = [
     "Evaluation",
     "LaneFns",
     "LaneState",
+    "Perturbed",
     "TrainData",
     "make_evaluate",
     "make_lane_fns",

@@ -33,6 +33,15 @@ class Evaluation(NamedTuple):
     clean_prediction: Int[Array, "N"]
 
 
+class Perturbed(NamedTuple):
+    """Images under attack, and what the network makes of them."""
+
+    clean_images: Float[Array, "N ..."]  # pixels in [0, 1]
+    images: Float[Array, "N ..."]  # attacked
+    probabilities: Float[Array, "N K"]  # of the attacked images
+    clean_probabilities: Float[Array, "N K"]
+
+
 def scale_pixels(images: Array, pixel_scale: float) -> Float[Array, "B ..."]:
     """Scale stored images to [0, 1] as float32."""
     return images.astype(jnp.float32) / pixel_scale
@@ -50,8 +59,7 @@ def make_evaluate(
 
     Args:
       model: The network; run in evaluation mode, attack included.
-      objective: Its train loss is reported. Its attack loss is ascended, or cross-entropy where
-        the objective uses clean logits: networks trained by TRADES and MART face the same attack.
+      objective: Its train loss is reported; what is ascended is that of `make_perturb`.
       attack: The attack.
       batch_size: Images evaluated at once.
       pixel_scale: Stored value that stands for 1.0.
@@ -59,18 +67,12 @@ def make_evaluate(
     Returns:
       `evaluate(params, state, images [N, ...], labels [N], key, epsilon) -> Evaluation`.
     """
-    ascended_fn = cross_entropy if objective.uses_clean else objective.attack_loss
+    attack_batch = _make_attack_batch(model, objective, attack, pixel_scale)
 
     def evaluate_batch(
         params: Any, state: Any, images: Array, labels: Array, key: Array, epsilon: Array
     ) -> Evaluation:
-        x = scale_pixels(images, pixel_scale)
-
-        def logits_fn(z: Array) -> Array:
-            return model.apply(params, state, z, train=False)[0]
-
-        adversarial = attack(lambda z: ascended_fn(logits_fn(z), labels), x, key, epsilon=epsilon)
-        logits, clean_logits = logits_fn(adversarial), logits_fn(x)
+        _, _, logits, clean_logits = attack_batch(params, state, images, labels, key, epsilon)
         return Evaluation(
             loss=objective.measure_train_loss(logits, labels, clean_logits),
             cross_entropy=cross_entropy(logits, labels),
@@ -98,3 +100,49 @@ def make_evaluate(
         return jax.tree.map(lambda field: field.reshape(-1)[:num_images], batches)
 
     return evaluate
+
+
+def make_perturb(
+    model: Model, objective: Objective, attack: Attack, *, pixel_scale: float
+) -> Callable[..., Perturbed]:
+    """Make a pure function that attacks a few images and keeps them, to be looked at.
+
+    Args:
+      model: The network; run in evaluation mode, attack included.
+      objective: Its attack loss is ascended, or cross-entropy where the objective uses clean
+        logits: networks trained by TRADES and MART face the same attack.
+      attack: The attack.
+      pixel_scale: Stored value that stands for 1.0.
+
+    Returns:
+      `perturb(params, state, images [N, ...], labels [N], key, epsilon) -> Perturbed`.
+    """
+    attack_batch = _make_attack_batch(model, objective, attack, pixel_scale)
+
+    def perturb(
+        params: Any, state: Any, images: Array, labels: Array, key: Array, epsilon: Array
+    ) -> Perturbed:
+        x, attacked, *logits = attack_batch(params, state, images, labels, key, epsilon)
+        return Perturbed(x, attacked, *map(jax.nn.softmax, logits))
+
+    return perturb
+
+
+def _make_attack_batch(
+    model: Model, objective: Objective, attack: Attack, pixel_scale: float
+) -> Callable[..., tuple[Array, Array, Array, Array]]:
+    """Make a function that gives images, clean and attacked, and logits, attacked and clean."""
+    ascended_fn = cross_entropy if objective.uses_clean else objective.attack_loss
+
+    def attack_batch(
+        params: Any, state: Any, images: Array, labels: Array, key: Array, epsilon: Array
+    ) -> tuple[Array, Array, Array, Array]:
+        x = scale_pixels(images, pixel_scale)
+
+        def logits_fn(z: Array) -> Array:
+            return model.apply(params, state, z, train=False)[0]
+
+        attacked = attack(lambda z: ascended_fn(logits_fn(z), labels), x, key, epsilon=epsilon)
+        return x, attacked, logits_fn(attacked), logits_fn(x)
+
+    return attack_batch

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from phase_jax.attacks import make_attack
 from phase_jax.losses import VANILLA
-from phase_jax.training.evaluate import make_evaluate
+from phase_jax.training.evaluate import make_evaluate, make_perturb
 from phase_jax.training.optimizer import build_optimizer
 from phase_jax.training.step import check_restarts, make_step
 
@@ -80,11 +80,13 @@ class LaneFns(NamedTuple):
       run_epochs: `run_epochs(state, epsilon, data, num_epochs) -> (LaneState, EpochInfo [T])`;
         `num_epochs` is static.
       evaluate: `evaluate(params, state, images, labels, key, epsilon) -> Evaluation`.
+      perturb: `perturb(params, state, images, labels, key, epsilon) -> Perturbed`.
     """
 
     init: Callable[[PRNGKeyArray], LaneState]
     run_epochs: Callable[..., tuple[LaneState, EpochInfo]]
     evaluate: Callable[..., Any]
+    perturb: Callable[..., Any]
 
 
 def make_train(
@@ -125,10 +127,11 @@ def make_lane_fns(
       InputError: Restarts of the training attack do not go with batch statistics.
     """
     check_restarts(config, model, objective)
+    attack = make_evaluation_attack(config)
     evaluate = make_evaluate(
         model,
         objective,
-        make_evaluation_attack(config),
+        attack,
         batch_size=config.evaluation.batch_size,
         pixel_scale=pixel_scale,
     )
@@ -162,7 +165,8 @@ def make_lane_fns(
             lambda carry, _: run_epoch(carry, epsilon, data), state, length=num_epochs
         )
 
-    return LaneFns(init, run_epochs, evaluate)
+    perturb = make_perturb(model, objective, attack, pixel_scale=pixel_scale)
+    return LaneFns(init, run_epochs, evaluate, perturb)
 
 
 def _make_epoch(config: SweepConfig, step: Callable[..., Any], evaluate: Callable[..., Evaluation]):

@@ -1,0 +1,53 @@
+"""The command `report`."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+from phase_jax.cli.parse import parse_arguments
+from phase_jax.config import option
+from phase_jax.report.directory import COMPARISON_FILE
+from phase_jax.types import InputError
+
+DESCRIPTION = """\
+Build the page report.html of a run again, from the files in its directory alone; or one page that
+sets several runs, and rows of the paper, beside each other.
+
+  report runs/mnist                                   writes runs/mnist/report.html
+  report runs/narrow runs/wide --out widths.html      two runs compared
+  report runs/mnist --paper mnist-cnn128-50k-linf     a run and what the paper prints
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportCommand:
+    """What is shown, and where the page goes."""
+
+    out: str | None = option(
+        None, f"the page; by default RUN/report.html for one run, {COMPARISON_FILE} for several"
+    )
+    paper: str | None = option(
+        None, "comma list of the paper's settings to compare with (see `reproduce list`)"
+    )
+
+
+def run_report_command(arguments: list[str]) -> int:
+    """Parse, read every run, write the page."""
+    runs = []
+    while arguments and not arguments[0].startswith("-"):
+        runs.append(arguments.pop(0))
+    command = parse_arguments(
+        ReportCommand, arguments, ReportCommand(), "phase-jax report RUN [RUN ...]", DESCRIPTION
+    )
+    if not runs:
+        raise InputError("RUN: give one first; allowed: directories that sweeps wrote (--out)")
+    doubled = next((run for place, run in enumerate(runs) if run in runs[:place]), None)
+    if doubled is not None:
+        raise InputError(f"RUN: {doubled!r} is given twice; allowed: every run once")
+    from phase_jax.report.rebuild import write_page
+    from phase_jax.reproduce.printed import list_printed_rows
+
+    out = None if command.out is None else pathlib.Path(command.out)
+    print(write_page(runs, list_printed_rows(command.paper), out))
+    return 0
