@@ -14,6 +14,8 @@ REPOSITORY = "repository"
 LINK = re.compile(r"\[([^\]]*)\]\(((?:\.\./)+[^)#]+)\)")
 PACKAGES = {
     "phase_jax": "Running, solving, attacking",
+    "phase_jax.finetune": "Fine-tuning",
+    "phase_jax.adaptive": "Adaptive sweeps",
     "phase_jax.connectivity": "Connectivity",
     "phase_jax.linear": "The linear model",
     "phase_jax.losses": "Losses and objectives",

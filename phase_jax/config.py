@@ -261,7 +261,8 @@ class SweepConfig:
     epsilon_grid: tuple[float, ...] = option(
         tuple(round(0.01 * i, 2) for i in range(11)),
         "attack strengths, as radii in pixel space [0, 1]: lo:hi:n (ends included) or a comma "
-        "list; every number may be a fraction such as 8/255; 0 (clean training) is always added",
+        "list; every number may be a fraction such as 8/255; 0 (clean training) is always added; "
+        "auto: found by the sweep itself",
         flag="eps-grid",
     )
     num_seeds: int = option(4, "independent repetitions of every attack strength", flag="seeds")
@@ -285,6 +286,19 @@ class SweepConfig:
     def epsilons(self) -> tuple[float, ...]:
         """The grid, sorted, with zero: what is trained."""
         return complete_grid(self.epsilon_grid)
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaptiveConfig:
+    """How `--eps-grid auto` finds its attack strengths."""
+
+    precision: float = option(
+        0.05,
+        "bracket each seed's epsilon* between strengths so close, relatively",
+        flag="precision",
+    )
+    num_strengths: int = option(4, "attack strengths that a round adds", flag="strengths")
+    max_rounds: int = option(8, "rounds at most", flag="rounds")
 
 
 @dataclasses.dataclass(frozen=True)

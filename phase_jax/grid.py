@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 ALLOWED_NUMBER = "a number or a fraction such as 8/255, at least 0"
 ALLOWED_GRID = "lo:hi:n (n evenly spaced values, ends included) or a comma list, such as 0:8/255:9"
+AUTO, AUTO_GRID = "auto", ()
+"""The word for a grid that a sweep finds by itself, and what stands for it."""
 MAX_GRID_POINTS = 10_000
 
 

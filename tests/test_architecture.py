@@ -41,6 +41,7 @@ LAYERS = (
     "sweep",
     "report",
     "finetune",
+    "adaptive",
     "diagnosis",
     "connectivity",
     "simulate",
@@ -63,9 +64,10 @@ ONLY = {
 }
 # Who may import these; all others may be imported from anywhere below them.
 USERS = {
-    "interruption": {"report", "finetune", "cli"},
+    "interruption": {"report", "finetune", "adaptive", "cli"},
     "diagnosis": {"cli"},
-    "finetune": {"diagnosis", "reproduce", "cli"},
+    "adaptive": {"diagnosis", "cli"},
+    "finetune": {"adaptive", "diagnosis", "reproduce", "cli"},
     "storage": {
         "monte_carlo",
         "sweep",
@@ -76,7 +78,16 @@ USERS = {
         "reproduce",
         "cli",
     },
-    "environment": {"sweep", "report", "finetune", "connectivity", "simulate", "reproduce", "cli"},
+    "environment": {
+        "sweep",
+        "report",
+        "finetune",
+        "adaptive",
+        "connectivity",
+        "simulate",
+        "reproduce",
+        "cli",
+    },
     "solver": {"sweep", "report", "finetune", "simulate", "reproduce", "cli"},
     "monte_carlo": {"simulate", "cli"},
     "linear": {"simulate", "cli"},

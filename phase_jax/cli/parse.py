@@ -8,7 +8,8 @@ import io
 import re
 from typing import TYPE_CHECKING, Annotated, Any
 
-from phase_jax.grid import parse_grid, parse_number
+from phase_jax.config import SweepConfig
+from phase_jax.grid import AUTO, AUTO_GRID, parse_grid, parse_number
 from phase_jax.types import InputError
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _annotate(field: dataclasses.Field, owner: type, fixed: tuple[str, ...]) -> 
         return Annotated[hint, tyro.conf.Fixed, tyro.conf.SuppressFixed]
     grid, number = (parse_grid, _format_grid), (parse_number, repr)
     readers = {
-        "epsilon_grid": grid,
+        "epsilon_grid": (_parse_grid_or_auto, _format_grid) if owner is SweepConfig else grid,
         "target_epsilon": number,
         "from_epsilon": number,
         "to_epsilons": grid,
@@ -130,7 +131,11 @@ def _text_spec(read: Callable[[str, str], Any], show: Callable[[Any], str], flag
 
 
 def _format_grid(values: tuple[float, ...]) -> str:
-    return ",".join(map(repr, values))
+    return ",".join(map(repr, values)) if values else AUTO
+
+
+def _parse_grid_or_auto(text: str, field: str) -> tuple[float, ...]:
+    return AUTO_GRID if text.strip() == AUTO else parse_grid(text, field)
 
 
 def _condense(text: str) -> str:

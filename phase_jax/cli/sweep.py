@@ -8,15 +8,16 @@ import re
 
 from phase_jax.cli.cores import divide_cores
 from phase_jax.cli.parse import parse_arguments
-from phase_jax.config import SweepConfig, option
+from phase_jax.config import AdaptiveConfig, SweepConfig, option
 from phase_jax.config_file import load_config_file, rebuild_config
+from phase_jax.grid import AUTO_GRID
 from phase_jax.interruption import GRACE_SECONDS
 from phase_jax.report.directory import RESULT_FILE, Claim, claim_directory
 from phase_jax.report.document import SCHEMA_VERSION
 from phase_jax.report.read import read_document
 from phase_jax.requirements import require_integer, require_number
 from phase_jax.types import InputError
-from phase_jax.validation import validate_config
+from phase_jax.validation import validate_adaptive, validate_config
 
 SWEEP_DESCRIPTION = """\
 Train one network at many attack strengths and seeds, side by side, and solve for epsilon*: the
@@ -72,6 +73,9 @@ class SweepCommand:
     config: SweepConfig = dataclasses.field(
         default_factory=SweepConfig, metadata={"help": "What is swept"}
     )
+    adaptive: AdaptiveConfig = dataclasses.field(
+        default_factory=AdaptiveConfig, metadata={"help": "With --eps-grid auto"}
+    )
 
 
 def run_sweep_command(arguments: list[str]) -> int:
@@ -84,7 +88,18 @@ def run_sweep_command(arguments: list[str]) -> int:
     if command.run.extend and not has_config:
         recorded = _load_recorded(command.run)
         command = _parse(arguments, dataclasses.replace(default, config=recorded))
-    config, run = validate_config(command.config), command.run
+    run, is_adaptive = command.run, command.config.epsilon_grid == AUTO_GRID
+    if is_adaptive and (run.resume or run.extend):
+        raise InputError(
+            "--eps-grid: auto does not go with --resume or --extend; every round leaves a finished "
+            "run, which --extend takes further at strengths that you name"
+        )
+    config = validate_config(
+        dataclasses.replace(command.config, epsilon_grid=SweepConfig().epsilon_grid)
+        if is_adaptive
+        else command.config
+    )
+    validate_adaptive(command.adaptive)
     minutes, epochs = parse_interval(run.checkpoint_every, "--checkpoint-every")
     require_number("--stop-within", run.stop_within, 0)
     require_integer("--cpu-devices", run.cpu_devices, 1, 1024, optional=True)
@@ -97,6 +112,10 @@ def run_sweep_command(arguments: list[str]) -> int:
         from phase_jax.report.session import SessionOptions, run_and_report
 
         options = SessionOptions(run.compilation_cache, minutes, epochs, run.stop_within)
+        if is_adaptive:
+            from phase_jax.adaptive.session import run_and_report_adaptive
+
+            return run_and_report_adaptive(config, command.adaptive, out, options)
         return run_and_report(config, out, options, extend=run.extend)
 
 

@@ -40,6 +40,7 @@ def build_document(result: SweepResult) -> dict[str, Any]:
         "kind": "sweep",
         "verdict": describe_outcome(result),
         "cautions": describe_cautions(result),
+        "notes": list(result.notes),
         "epsilon_star": describe_estimate(result.epsilon_star, chosen),
         "epsilon_star_other": describe_estimate(result.epsilon_star_other, other),
         "threshold": describe_threshold(result.clean_example_losses),

@@ -147,6 +147,7 @@ def _rebuild_result(
         seconds=document["seconds"],
         cross_entropy=cross_entropy,
         adversarial=None if adversarial is None else _rebuild_adversarial(adversarial),
+        notes=tuple(document.get("notes", ())),
     )
     _check_axes(result, config)
     return result

@@ -1,0 +1,223 @@
+"""Find the grid as well: coarse strengths from fine-tuning, then more where the loss crosses."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from phase_jax.config import AdaptiveConfig, FineTuningConfig
+from phase_jax.finetune.run import run_fine_tuning
+from phase_jax.report.wording import format_epsilon
+from phase_jax.sweep.cost import count_gradients
+from phase_jax.sweep.run import run_sweep
+from phase_jax.sweep.setup import prepare_data, prepare_sweep
+from phase_jax.types import EpsilonStatus, LaneStatus
+from phase_jax.validation import validate_adaptive, validate_config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from phase_jax.config import SweepConfig
+    from phase_jax.sweep.execute import SweepProgress
+    from phase_jax.sweep.result import SweepResult
+    from phase_jax.types import Dataset
+
+FIRST_GRID = {"linf": (2 / 255, 8 / 255, 32 / 255), "l2": (32 / 255, 128 / 255, 512 / 255)}
+"""Where to begin if fine-tuning has no answer."""
+AROUND = (0.5, 1.0, 2.0)
+"""Where to begin, in units of what fine-tuning extrapolates to."""
+BEYOND = (2.0, 4.0)
+"""Where to go on if no strength so far reaches the threshold, in units of the largest."""
+LARGEST = {"linf": 1.0, "l2": math.inf}
+"""Beyond a radius of 1 pixels have nowhere left to go."""
+
+
+class Bracket(NamedTuple):
+    """Neighbouring attack strengths between which one seed's loss curve crosses."""
+
+    low: float
+    high: float
+    value: float
+
+    @property
+    def width(self) -> float:
+        """Relative width."""
+        return (self.high - self.low) / self.value
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaptiveSweep:
+    """Result of an adaptive sweep.
+
+    Attributes:
+      result: All lanes, as of one sweep.
+      rounds: The attack strengths that each round added.
+      resolution: Largest relative width of a seed's bracket; NaN where no seed has one.
+      gradients: Example gradients taken, fine-tuning included.
+      fixed_gradients: Those of an even grid of the same resolution up to the largest attack
+        strength trained; None without a resolution.
+    """
+
+    result: SweepResult
+    rounds: tuple[tuple[float, ...], ...]
+    resolution: float
+    gradients: int
+    fixed_gradients: int | None
+
+
+def run_adaptive_sweep(
+    config: SweepConfig,
+    adaptive: AdaptiveConfig | None = None,
+    *,
+    model: Any = None,
+    data: Dataset | None = None,
+    objective: Any = None,
+    progress_fn: Callable[[SweepProgress], None] | None = None,
+    stop_fn: Callable[[], int | None] | None = None,
+    round_fn: Callable[[str, SweepResult | None], None] | None = None,
+) -> AdaptiveSweep:
+    """Sweep without a grid: narrow the crossing of every seed's loss curve, round by round.
+
+    Clean lanes fine-tuned with FGM say where to begin. Every round then adds a set of attack
+    strengths to the lanes there are, which are not trained again: the result equals, bit for bit,
+    one sweep over all of them (at the lane width that the first round chose).
+
+    Args:
+      config: What to sweep; its grid is not used.
+      adaptive: When to stop, and how many strengths a round adds.
+      model: As in `run_sweep`.
+      data: As in `run_sweep`.
+      objective: As in `run_sweep`.
+      progress_fn: As in `run_sweep`; hears of every program.
+      stop_fn: As in `run_sweep`, asked within rounds.
+      round_fn: Called with a line of text before every stage, and the lanes so far (None at first).
+
+    Returns:
+      The lanes with epsilon* and its interval, whose width seeds decide once the brackets are
+      narrow; and what it cost. A curve that does not cross ends the search with its status.
+
+    Raises:
+      InputError: As in `run_sweep`.
+      StoppedRunError: `stop_fn` asked for it.
+    """
+    adaptive = adaptive or AdaptiveConfig()
+    validate_adaptive(adaptive)
+    tell = round_fn or (lambda text, result: None)
+    given = {"model": model, "data": prepare_data(config, data), "objective": objective}
+    norm = config.attack.norm
+    config = validate_config(dataclasses.replace(config, epsilon_grid=FIRST_GRID[norm]))
+    tell("fine-tuning with FGM, to know where to begin", None)
+    strengths, gradients = choose_first(config, given, progress_fn)
+    rounds, result = [], None
+    while strengths:
+        shown = ", ".join(map(format_epsilon, strengths))
+        tell(f"round {len(rounds) + 1}: training at {shown}", result)
+        wanted = dataclasses.replace(config, epsilon_grid=strengths)
+        result = run_sweep(
+            wanted, earlier=result, progress_fn=progress_fn, stop_fn=stop_fn, **given
+        )
+        rounds.append(strengths)
+        strengths = ()
+        if len(rounds) < adaptive.max_rounds:
+            strengths = choose_next(result, adaptive)
+    assert result is not None
+    return _count(result, tuple(rounds), gradients, given)
+
+
+def choose_first(
+    config: SweepConfig, given: dict[str, Any], progress_fn: Any
+) -> tuple[tuple[float, ...], int]:
+    """Choose the first attack strengths by fine-tuning clean lanes; count what that cost."""
+    scale = FIRST_GRID[config.attack.norm][0]
+    tuned = run_fine_tuning(
+        dataclasses.replace(config, num_seeds=1),
+        FineTuningConfig(
+            epsilon_grid=(scale / 4, scale / 2, scale),
+            attacks=("fgm",),
+            num_epochs=max(1, config.training.num_epochs // 4),
+        ),
+        progress_fn=progress_fn,
+        **given,
+    )
+    value = tuned.epsilon_star.value
+    largest = LARGEST[config.attack.norm]
+    strengths = FIRST_GRID[config.attack.norm]
+    if value is not None and value > 0:
+        strengths = tuple(sorted({min(share * value, largest) for share in AROUND}))
+    return strengths, sum(tuned.gradients.values())
+
+
+def choose_next(result: SweepResult, adaptive: AdaptiveConfig) -> tuple[float, ...]:
+    """Choose the attack strengths of the next round.
+
+    Args:
+      result: Lanes so far.
+      adaptive: When to stop, and how many strengths to add.
+
+    Returns:
+      New strengths, sorted; none where every bracket is narrow enough or more would not help.
+    """
+    largest = float(result.epsilons[-1])
+    if result.epsilon_star.status == EpsilonStatus.BEYOND_GRID:
+        end = LARGEST[result.config.attack.norm]
+        return tuple(sorted({min(factor * largest, end) for factor in BEYOND} - {largest}))
+    wide = [bracket for bracket in bracket_seeds(result) if bracket.width > adaptive.precision]
+    if not wide:
+        return ()
+    shares = dict.fromkeys(((bracket.low, bracket.high) for bracket in wide), 0)
+    for _ in range(adaptive.num_strengths):  # always into the widest gap left
+        widest = max(shares, key=lambda ends: (ends[1] - ends[0]) / (shares[ends] + 1))
+        shares[widest] += 1
+    new: set[float] = set()
+    for (low, high), number in shares.items():
+        places = np.linspace(low, high, number + 2)[1:-1]
+        if low == 0:  # of what size it is, is not known yet
+            places = high * 0.5 ** np.arange(number, 0, -1)
+        new |= {float(place) for place in places}
+    return tuple(sorted(new))
+
+
+def bracket_seeds(result: SweepResult) -> list[Bracket]:
+    """List the brackets of the seeds whose loss curve crosses the threshold."""
+    brackets = []
+    for s, seed in enumerate(result.epsilon_star.seeds):
+        if seed.status != EpsilonStatus.FOUND or not seed.value > 0:
+            continue
+        sound = result.epsilons[result.lanes.status[:, s] == LaneStatus.OK]
+        below, above = sound[sound < seed.value], sound[sound >= seed.value]
+        if below.size and above.size:
+            brackets.append(Bracket(float(below[-1]), float(above[0]), float(seed.value)))
+    return brackets
+
+
+def _count(
+    result: SweepResult,
+    rounds: tuple[tuple[float, ...], ...],
+    gradients: int,
+    given: dict[str, Any],
+) -> AdaptiveSweep:
+    """Count what all lanes cost, and what those of an even grid would."""
+    sweep = prepare_sweep(result.config, **given)
+    num_seeds = len(result.seeds)
+    gradients += count_gradients(sweep, len(result.epsilons) * num_seeds)
+    brackets = bracket_seeds(result)
+    resolution, fixed = math.nan, None
+    if brackets:
+        resolution = max(bracket.width for bracket in brackets)
+        step = min(bracket.high - bracket.low for bracket in brackets)
+        number = math.ceil(float(result.epsilons[-1]) / step) + 1
+        fixed = count_gradients(sweep, number * num_seeds)
+    note = (
+        f"the grid was found in {len(rounds)} rounds, {len(result.epsilons) - 1} attack strengths "
+        f"in all; {gradients:.3g} example gradients"
+    )
+    if fixed is not None:
+        note += (
+            f"; an even grid that brackets each seed's crossing to {resolution:.2g} takes "
+            f"{fixed:.3g}"
+        )
+    result = dataclasses.replace(result, notes=(*result.notes, note))
+    return AdaptiveSweep(result, rounds, resolution, gradients, fixed)

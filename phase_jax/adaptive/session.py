@@ -1,0 +1,63 @@
+"""Run an adaptive sweep for the command line: progress, files after every round, summary."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from phase_jax.adaptive.run import run_adaptive_sweep
+from phase_jax.environment import enable_compilation_cache
+from phase_jax.interruption import StopSignals
+from phase_jax.report.console import ProgressDisplay, print_summary
+from phase_jax.report.session import explain_memory
+from phase_jax.report.write import write_result
+
+if TYPE_CHECKING:
+    import pathlib
+
+    from phase_jax.config import AdaptiveConfig, SweepConfig
+    from phase_jax.report.session import SessionOptions
+    from phase_jax.sweep.result import SweepResult
+
+
+def run_and_report_adaptive(
+    config: SweepConfig, adaptive: AdaptiveConfig, out: pathlib.Path, options: SessionOptions
+) -> int:
+    """Run an adaptive sweep; after every round the directory holds a finished run.
+
+    Args:
+      config: What to sweep.
+      adaptive: When to stop, and how many strengths a round adds.
+      out: The directory, claimed.
+      options: How to treat this machine.
+
+    Returns:
+      Exit status 0.
+
+    Raises:
+      InputError: A field does not fit the data.
+      InterruptedRunError: The device's memory or the disk is full; the rounds done are kept.
+      StoppedRunError: SIGTERM or SIGINT arrived.
+    """
+    if options.use_cache:
+        enable_compilation_cache()
+    console = Console(file=sys.stdout)
+    with (
+        explain_memory(),
+        ProgressDisplay(console) as display,
+        StopSignals(options.grace_seconds) as signals,
+    ):
+
+        def begin(text: str, result: SweepResult | None) -> None:
+            if result is not None:
+                write_result(result, out)
+            display.note(text)
+
+        found = run_adaptive_sweep(
+            config, adaptive, progress_fn=display.show, stop_fn=signals.poll, round_fn=begin
+        )
+    write_result(found.result, out)
+    print_summary(console, found.result, out)
+    return 0
