@@ -289,19 +289,6 @@ class SweepConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class AdaptiveConfig:
-    """How `--eps-grid auto` finds its attack strengths."""
-
-    precision: float = option(
-        0.05,
-        "bracket each seed's epsilon* between strengths so close, relatively",
-        flag="precision",
-    )
-    num_strengths: int = option(4, "attack strengths that a round adds", flag="strengths")
-    max_rounds: int = option(8, "rounds at most", flag="rounds")
-
-
-@dataclasses.dataclass(frozen=True)
 class FineTuningConfig:
     """Fine-tune a clean model at a few small attack strengths, and extrapolate (Algorithm A.1).
 

@@ -16,7 +16,6 @@ from phase_jax.types import InputError
 
 if TYPE_CHECKING:
     from phase_jax.config import (
-        AdaptiveConfig,
         AttackConfig,
         DataConfig,
         EvaluationConfig,
@@ -150,14 +149,3 @@ def _check_start(attack: AttackConfig, training: TrainingConfig) -> None:
             "--random-start: False is not allowed for trades, whose attack has no gradient at the "
             "image itself; allowed: True"
         )
-
-
-def validate_adaptive(adaptive: AdaptiveConfig) -> None:
-    """Refuse an adaptive sweep that cannot run.
-
-    Raises:
-      InputError: A field is out of its range.
-    """
-    require_number("--precision", adaptive.precision, 1e-4, 1)
-    require_integer("--strengths", adaptive.num_strengths, 1, 100)
-    require_integer("--rounds", adaptive.max_rounds, 1, 100)

@@ -13,8 +13,8 @@ from small_problem import random_dataset, small_config, small_digits
 from phase_jax import EpsilonStatus, LaneStatus, load_run, run_sweep
 from phase_jax.adaptive import run_adaptive_sweep
 from phase_jax.adaptive.run import FIRST_GRID, bracket_seeds, choose_next
+from phase_jax.adaptive.settings import AdaptiveConfig
 from phase_jax.cli import main
-from phase_jax.config import AdaptiveConfig
 
 FOUND, BEYOND = EpsilonStatus.FOUND, EpsilonStatus.BEYOND_GRID
 

@@ -209,7 +209,7 @@ def test_defaults_of_a_config_file_reach_the_run_to_the_last_bit(tmp_path, monke
     )
     heard = []
     monkeypatch.setattr(
-        session, "run_and_report", lambda config, out, options: heard.append(config) or 0
+        session, "run_and_report", lambda config, out, options, **more: heard.append(config) or 0
     )
     assert main(["sweep", str(path), "--seeds", "2", "--out", str(tmp_path / "run")]) == 0
     assert heard[0].epsilon_grid == (1 / 3, 8 / 255)

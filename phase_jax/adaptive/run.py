@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from phase_jax.config import AdaptiveConfig, FineTuningConfig
+from phase_jax.adaptive.settings import AdaptiveConfig, validate_adaptive
+from phase_jax.config import FineTuningConfig
 from phase_jax.finetune.run import run_fine_tuning
 from phase_jax.report.wording import format_epsilon
 from phase_jax.sweep.cost import count_gradients
 from phase_jax.sweep.run import run_sweep
 from phase_jax.sweep.setup import prepare_data, prepare_sweep
 from phase_jax.types import EpsilonStatus, LaneStatus
-from phase_jax.validation import validate_adaptive, validate_config
+from phase_jax.validation import validate_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,8 @@ from phase_jax.report.write import write_result
 if TYPE_CHECKING:
     import pathlib
 
-    from phase_jax.config import AdaptiveConfig, SweepConfig
+    from phase_jax.adaptive.settings import AdaptiveConfig
+    from phase_jax.config import SweepConfig
     from phase_jax.report.session import SessionOptions
     from phase_jax.sweep.result import SweepResult
 

@@ -6,9 +6,10 @@ import dataclasses
 import pathlib
 import re
 
+from phase_jax.adaptive.settings import AdaptiveConfig, validate_adaptive
 from phase_jax.cli.cores import divide_cores
 from phase_jax.cli.parse import parse_arguments
-from phase_jax.config import AdaptiveConfig, SweepConfig, option
+from phase_jax.config import SweepConfig, option
 from phase_jax.config_file import load_config_file, rebuild_config
 from phase_jax.grid import AUTO_GRID
 from phase_jax.interruption import GRACE_SECONDS
@@ -17,7 +18,7 @@ from phase_jax.report.document import SCHEMA_VERSION
 from phase_jax.report.read import read_document
 from phase_jax.requirements import require_integer, require_number
 from phase_jax.types import InputError
-from phase_jax.validation import validate_adaptive, validate_config
+from phase_jax.validation import validate_config
 
 SWEEP_DESCRIPTION = """\
 Train one network at many attack strengths and seeds, side by side, and solve for epsilon*: the
