@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+import types
+import typing
+from typing import TYPE_CHECKING, Any
 
 from phase_jax import config as known
 from phase_jax.grid import complete_grid
@@ -26,6 +29,39 @@ if TYPE_CHECKING:
     )
 
 
+def check_types(config: Any) -> None:
+    """Refuse a field whose value is not of its declared type, groups included.
+
+    The command line reads nothing else; a configuration made in Python may hold anything.
+
+    Raises:
+      InputError: A field has such a value; the message names the flag.
+    """
+    hints = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        value, hint = getattr(config, field.name), hints[field.name]
+        flag = f"--{field.metadata.get('flag') or field.name.replace('_', '-')}"
+        if not _fits(value, hint):
+            allowed = getattr(hint, "__name__", str(hint)) if isinstance(hint, type) else hint
+            raise InputError(f"{flag}: {value!r} is not allowed; allowed: {allowed}")
+        if dataclasses.is_dataclass(value):
+            check_types(value)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Say whether a value is of a declared type; whole numbers are numbers."""
+    if typing.get_origin(hint) is tuple:
+        kind = typing.get_args(hint)[0]
+        return isinstance(value, tuple) and all(_fits(item, kind) for item in value)
+    if isinstance(hint, types.UnionType):
+        return any(_fits(value, kind) for kind in typing.get_args(hint))
+    if isinstance(value, bool) or hint is bool:
+        return isinstance(value, bool) and hint is bool
+    if hint is float and isinstance(value, int):
+        return abs(value) < 2**53
+    return isinstance(value, hint)
+
+
 def validate_config(config: SweepConfig) -> SweepConfig:
     """Check every field before anything is loaded or compiled.
 
@@ -38,6 +74,7 @@ def validate_config(config: SweepConfig) -> SweepConfig:
     Raises:
       InputError: A field has a value that is not allowed; the message names the flag.
     """
+    check_types(config)
     complete_grid(config.epsilon_grid, "--eps-grid")
     require_number("--target-eps", config.target_epsilon, 0, optional=True)
     require_integer("--seeds", config.num_seeds, 1, 10_000)

@@ -7,7 +7,7 @@ import dataclasses
 from phase_jax.cli.parse import parse_arguments
 from phase_jax.config import FineTuningConfig, LanesConfig, SweepConfig, option
 from phase_jax.config_file import load_config_file
-from phase_jax.validation import validate_config, validate_fine_tuning
+from phase_jax.validation import check_types, validate_config, validate_fine_tuning
 
 DESCRIPTION = """\
 Estimate epsilon* fast (Algorithm A.1): fine-tune a clean model at a few small attack strengths,
@@ -60,7 +60,9 @@ def run_fine_tuning_command(arguments: list[str]) -> int:
     """Parse, check everything that can be checked cheaply, then run."""
     default, is_given = FineTuneCommand(), bool(arguments) and not arguments[0].startswith("-")
     if is_given:
-        default = dataclasses.replace(default, config=load_config_file(arguments.pop(0)))
+        config = load_config_file(arguments.pop(0))
+        check_types(config)
+        default = dataclasses.replace(default, config=config)
     command = _parse(arguments, default)
     validate_config(command.config)
     validate_fine_tuning(command.fine_tuning)

@@ -18,7 +18,7 @@ from phase_jax.report.document import SCHEMA_VERSION
 from phase_jax.report.read import read_document
 from phase_jax.requirements import require_integer, require_number
 from phase_jax.types import InputError
-from phase_jax.validation import validate_config
+from phase_jax.validation import check_types, validate_config
 
 SWEEP_DESCRIPTION = """\
 Train one network at many attack strengths and seeds, side by side, and solve for epsilon*: the
@@ -83,7 +83,9 @@ def run_sweep_command(arguments: list[str]) -> int:
     """Parse, check everything that can be checked cheaply, then run."""
     default, has_config = SweepCommand(), False
     if arguments and not arguments[0].startswith("-"):
-        default = dataclasses.replace(default, config=load_config_file(arguments.pop(0)))
+        config = load_config_file(arguments.pop(0))
+        check_types(config)
+        default = dataclasses.replace(default, config=config)
         has_config = True
     command = _parse(arguments, default)
     if command.run.extend and not has_config:
