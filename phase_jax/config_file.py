@@ -15,11 +15,12 @@ from phase_jax.types import InputError
 DEFAULT_NAME = "config"
 
 
-def load_config_file(place: str) -> SweepConfig:
+def load_config_file(place: str, config_type: type = SweepConfig) -> Any:
     """Run a configuration file and take a configuration from it.
 
     Args:
       place: `PATH.py`, or `PATH.py:NAME` where the file defines more than `config`.
+      config_type: What that is.
 
     Returns:
       The configuration, not yet validated.
@@ -43,8 +44,8 @@ def load_config_file(place: str) -> SweepConfig:
             f"CONFIG: {path!r} failed to run: {type(error).__name__}: {error}"
         ) from None
     config = namespace.get(name)
-    if not isinstance(config, SweepConfig):
-        raise InputError(f"CONFIG: {path!r} does not define {name} = SweepConfig(...)")
+    if not isinstance(config, config_type):
+        raise InputError(f"CONFIG: {path!r} does not define {name} = {config_type.__name__}(...)")
     return config
 
 

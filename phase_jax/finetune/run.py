@@ -11,6 +11,7 @@ import numpy as np
 from phase_jax.config import FineTuningConfig
 from phase_jax.environment import describe_environment
 from phase_jax.finetune.cautions import describe_cautions
+from phase_jax.finetune.configure import build_clean_config, build_tuned_config
 from phase_jax.finetune.extrapolate import extrapolate, fit_line, take_train_losses
 from phase_jax.finetune.result import FineTuningResult
 from phase_jax.sweep.assemble import join_lanes, solve_lanes, take_clean_lanes
@@ -116,40 +117,6 @@ def run_fine_tuning(
         supremum = np.inf if find_fn is None else find_fn(sweep.frequencies)
         extrapolations += extrapolate(run, supremum)
     return _gather(config, fine_tuning, origin, runs, extrapolations, gradients, seconds)
-
-
-def build_tuned_config(
-    config: SweepConfig, fine_tuning: FineTuningConfig, attack: str
-) -> SweepConfig:
-    """Turn the configuration of clean training into that of one attack's fine-tuned lanes."""
-    training, rate = config.training, fine_tuning.learning_rate
-    is_own = attack == config.attack.name
-    return dataclasses.replace(
-        config,
-        epsilon_grid=fine_tuning.epsilons,
-        attack=dataclasses.replace(
-            config.attack, name=attack, step_size=config.attack.step_size if is_own else None
-        ),
-        training=dataclasses.replace(
-            training,
-            num_epochs=fine_tuning.num_epochs,
-            learning_rate=training.learning_rate if rate is None else rate,
-            schedule="rise_fall",
-        ),
-        solver=dataclasses.replace(config.solver, method="regression"),
-    )
-
-
-def build_clean_config(config: SweepConfig) -> SweepConfig:
-    """Turn a configuration into that of clean lanes alone.
-
-    At radius 0 every attack leaves the images as they are; the cheapest one is taken.
-    """
-    return dataclasses.replace(
-        config,
-        attack=dataclasses.replace(config.attack, name="gaussian", num_restarts=1),
-        evaluation=dataclasses.replace(config.evaluation, num_steps=1, num_restarts=1),
-    )
 
 
 def _settle_problem(

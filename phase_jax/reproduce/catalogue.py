@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import pathlib
 from typing import TYPE_CHECKING
 
 import phase_jax
+from phase_jax.config import FineTuningConfig
 from phase_jax.config_file import load_config_file
 from phase_jax.types import InputError
 
@@ -33,6 +35,8 @@ SETTINGS = (
     "mnist-cnn16-50k-linf",
 )
 QUICK_NAME = "quick"
+FINE_TUNING_NAME = "fine_tuning"
+QUICK_EPOCHS = 4
 
 
 def find_config_file(setting: str) -> pathlib.Path:
@@ -66,3 +70,22 @@ def load_setting(setting: str, *, quick: bool = False) -> SweepConfig:
     """
     place = str(find_config_file(setting))
     return load_config_file(f"{place}:{QUICK_NAME}" if quick else place)
+
+
+@functools.cache
+def load_fine_tuning(setting: str, *, quick: bool = False) -> FineTuningConfig:
+    """Load what is fine-tuned from the clean model of a setting.
+
+    Args:
+      setting: One of `SETTINGS` whose file defines `fine_tuning`.
+      quick: Whether the variant for two CPU cores is meant: fewer epochs.
+
+    Returns:
+      The configuration of the fine-tuning.
+
+    Raises:
+      InputError: The file is missing or does not define it.
+    """
+    place = f"{find_config_file(setting)}:{FINE_TUNING_NAME}"
+    fine_tuning = load_config_file(place, FineTuningConfig)
+    return dataclasses.replace(fine_tuning, num_epochs=QUICK_EPOCHS) if quick else fine_tuning

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from phase_jax.finetune.configure import build_tuned_config
+
 if TYPE_CHECKING:
-    from phase_jax.config import SweepConfig
+    from phase_jax.config import FineTuningConfig, SweepConfig
 
 # Floating-point operations (two per multiply-add) of one forward pass on one image, and the rate
 # assumed, in operations per second: about an eighth of an H200's peak in its default precision for
@@ -46,6 +48,15 @@ def estimate_hours(config: SweepConfig) -> float | None:
     lanes = len(config.epsilons) * config.num_seeds
     rate = NARROW_RATE if forward < NARROW_FORWARD else RATE
     return lanes * training.num_epochs * passes * forward / rate / 3600
+
+
+def estimate_fine_tuning_hours(config: SweepConfig, fine_tuning: FineTuningConfig) -> float | None:
+    """Estimate the hours of a fine-tuning whose clean model is there, as `estimate_hours`."""
+    tuned = [build_tuned_config(config, fine_tuning, attack) for attack in fine_tuning.attacks]
+    hours = [estimate_hours(one) for one in tuned]
+    # The grid of a configuration always has clean training in it, which is not fine-tuned.
+    share = len(fine_tuning.epsilons) / (len(fine_tuning.epsilons) + 1)
+    return None if None in hours else share * sum(value or 0.0 for value in hours)
 
 
 def format_hours(hours: float | None) -> str:

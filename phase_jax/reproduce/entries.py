@@ -14,7 +14,7 @@ from phase_jax.reproduce.paper import (
     find_star,
     list_lanes,
 )
-from phase_jax.reproduce.registry import FGM_ROWS, FINE_TUNING, ITEMS, NOT_YET, Kind
+from phase_jax.reproduce.registry import FGM_ROWS, FINE_TUNING, ITEMS, Kind, name_fine_tuning
 
 if TYPE_CHECKING:
     from phase_jax.reproduce.runs import Run
@@ -103,10 +103,8 @@ def build_entries(
             elif method == UNSTABLE:
                 entries.append(describe_unstable(row, runs.get(FGM_ROWS[row]), reasons))
             elif method in FINE_TUNING:
-                printed = find_star(row, method)
-                entries.append(
-                    Entry(row, name_star(method), None, "1/255", printed, status=NOT_YET)
-                )
+                run = runs.get(name_fine_tuning(row))
+                entries.append(describe_extrapolation(row, method, run, reasons))
     return entries
 
 
@@ -130,6 +128,22 @@ def describe_stars(row: str, run: Run | None, reasons: dict[str, str]) -> list[E
             Entry(row, quantity, None, "1/255", printed, value, low, high, status, notes)
         )
     return entries
+
+
+def describe_extrapolation(
+    row: str, method: str, run: Run | None, reasons: dict[str, str]
+) -> Entry:
+    """Describe an epsilon* by fine-tuning: `finetune_ATTACK_POINTS`."""
+    entry = Entry(row, name_star(method), None, "1/255", find_star(row, method))
+    if run is None:
+        return entry._replace(note=reasons.get(name_fine_tuning(row), ""))
+    name = method.removeprefix("finetune_")
+    found = [e for e in run.document["extrapolations"] if e["name"] == name]
+    if not found:
+        return entry._replace(note=f"the fine-tuning has no {name}")
+    value, low, high = (_scale(found[0][field]) for field in ("value", "low", "high"))
+    notes = "; ".join((*run.differences, *run.document["cautions"]))
+    return entry._replace(value=value, low=low, high=high, status=found[0]["status"], note=notes)
 
 
 def describe_lanes(

@@ -10,10 +10,17 @@ from rich.table import Table
 
 from phase_jax.data.directory import check_available
 from phase_jax.report.wording import format_duration
-from phase_jax.reproduce.catalogue import load_setting
-from phase_jax.reproduce.cost import estimate_hours, format_hours
-from phase_jax.reproduce.paper import UNSTABLE
-from phase_jax.reproduce.registry import FGM_ROWS, FINE_TUNING, ITEMS, NOT_YET, Item, Kind
+from phase_jax.reproduce.catalogue import load_fine_tuning, load_setting
+from phase_jax.reproduce.cost import estimate_fine_tuning_hours, estimate_hours, format_hours
+from phase_jax.reproduce.registry import (
+    ITEMS,
+    NOT_YET,
+    Item,
+    Kind,
+    list_fine_tunings,
+    list_settings,
+    name_fine_tuning,
+)
 from phase_jax.reproduce.runs import has_run, has_study
 from phase_jax.simulate.registry import LISTINGS
 from phase_jax.types import InputError
@@ -65,14 +72,17 @@ def list_rows(
             seconds = LISTINGS[row].seconds[1]
             rows.append(("", row, "none", format_duration(seconds), _state(has_study, row, out)))
             continue
-        if set(item.methods) <= set(FINE_TUNING):
-            rows.append(("", row, _describe_data(row, data_dir), "", NOT_YET))
-            continue
-        for setting in (row, FGM_ROWS[row]) if UNSTABLE in item.methods else (row,):
+        for setting in list_settings(name, (row,)):
             hours = format_hours(estimate_hours(load_setting(setting)))
             data = _describe_data(setting, data_dir)
             label = setting if setting == row else f"  with {setting}"
             rows.append(("", label, data, hours, _state(has_run, setting, out)))
+        for setting in list_fine_tunings(name, (row,)):
+            config, tuning = load_setting(setting), load_fine_tuning(setting)
+            hours = format_hours(estimate_fine_tuning_hours(config, tuning))
+            run = name_fine_tuning(setting)
+            data = _describe_data(setting, data_dir)
+            rows.append(("", f"  {run}", data, hours, _state(has_run, run, out)))
     return rows
 
 

@@ -82,7 +82,6 @@ ITEMS = {
         Kind.STARS,
         FINE_TUNED,
         methods=(FROM_SCRATCH, *FINE_TUNING),
-        later="fine-tuning",
     ),
     "tableb1": Item("Set-up of Figure 2: epsilon* in two regimes", Kind.STUDIES, ("trajectory",)),
     "tableb2": Item(
@@ -121,7 +120,6 @@ ITEMS = {
         Kind.STARS,
         FINE_TUNED,
         methods=FINE_TUNING,
-        later="fine-tuning",
     ),
     "figure1": Item("Sketch of the trajectories: an illustration", Kind.NOTHING),
     "figure2": Item(
@@ -143,7 +141,9 @@ ITEMS = {
             "svhn-preactresnet18-50k-linf",
         ),
     ),
-    "figureb1": Item("Learning rate of fine-tuning", Kind.NOTHING, later="fine-tuning"),
+    "figureb1": Item(
+        "Learning rate of fine-tuning: every fine-tuned row of table4 draws it", Kind.NOTHING
+    ),
 }
 ALL = "all"
 
@@ -181,7 +181,17 @@ def list_settings(name: str, rows: tuple[str, ...]) -> tuple[str, ...]:
     """List the settings that rows of an item are computed from."""
     if ITEMS[name].kind not in (Kind.STARS, Kind.LANES):
         return ()
-    if set(ITEMS[name].methods) <= set(FINE_TUNING):
-        return ()
-    extra = [FGM_ROWS[row] for row in rows if UNSTABLE in ITEMS[name].methods]
-    return (*rows, *extra)
+    methods = set(ITEMS[name].methods)
+    settings = list(rows) if methods - set(FINE_TUNING) else []
+    settings += [FGM_ROWS[row] for row in rows if UNSTABLE in methods]
+    return tuple(settings)
+
+
+def list_fine_tunings(name: str, rows: tuple[str, ...]) -> tuple[str, ...]:
+    """List the settings whose clean model is fine-tuned for rows of an item."""
+    return rows if set(ITEMS[name].methods) & set(FINE_TUNING) else ()
+
+
+def name_fine_tuning(setting: str) -> str:
+    """Name the run of the fine-tuning that starts from a setting's clean model."""
+    return f"{setting}-finetune"

@@ -9,12 +9,13 @@ from phase_jax.config import flatten_tree
 from phase_jax.report.directory import RESULT_FILE
 from phase_jax.report.document import SCHEMA_VERSION
 from phase_jax.report.read import read_document
-from phase_jax.reproduce.catalogue import load_setting
+from phase_jax.reproduce.catalogue import load_fine_tuning, load_setting
+from phase_jax.reproduce.registry import name_fine_tuning
 
 if TYPE_CHECKING:
     import pathlib
 
-    from phase_jax.config import SweepConfig
+    from phase_jax.config import FineTuningConfig, SweepConfig
 
 HISTORY_FILE = "history.npz"
 SCALE = 255.0
@@ -81,6 +82,25 @@ def read_run(out: pathlib.Path, setting: str, *, quick: bool) -> Run | None:
     return Run(path, document, differences, _read_last_accuracies(path / HISTORY_FILE))
 
 
+def read_fine_tuning(out: pathlib.Path, setting: str, *, quick: bool) -> Run | None:
+    """Read a finished fine-tuning of a setting, None where there is none.
+
+    Raises:
+      InputError: What is there is not the result of a fine-tuning.
+    """
+    name = name_fine_tuning(setting)
+    if not has_run(out, name, quick=quick):
+        return None
+    path = name_directory(out, name, quick=quick)
+    document = read_document(
+        path / RESULT_FILE, "fine_tuning", field="--out", version=SCHEMA_VERSION
+    )
+    fine_tuning = load_fine_tuning(setting, quick=quick)
+    differences = find_differences(load_setting(setting, quick=quick), document["config"])
+    differences += find_differences(fine_tuning, document["fine_tuning"])
+    return Run(path, document, differences, None)
+
+
 def read_study(out: pathlib.Path, study: str, *, quick: bool) -> dict[str, Any] | None:
     """Read the document of a finished study, None where there is none.
 
@@ -91,7 +111,9 @@ def read_study(out: pathlib.Path, study: str, *, quick: bool) -> dict[str, Any] 
     return read_document(path, "study", field="--out") if path.is_file() else None
 
 
-def find_differences(expected: SweepConfig, found: dict[str, Any]) -> tuple[str, ...]:
+def find_differences(
+    expected: SweepConfig | FineTuningConfig, found: dict[str, Any]
+) -> tuple[str, ...]:
     """List the fields in which a run differs from its setting; automatic choices do not count."""
     actual = dict(flatten_tree(found))
     differences = []

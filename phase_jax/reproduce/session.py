@@ -12,10 +12,17 @@ from rich.console import Console
 
 from phase_jax.data.directory import check_available
 from phase_jax.report.directory import Claim, claim_directory
-from phase_jax.reproduce.catalogue import load_setting
-from phase_jax.reproduce.cost import estimate_hours, format_hours
+from phase_jax.reproduce.catalogue import load_fine_tuning, load_setting
+from phase_jax.reproduce.cost import estimate_fine_tuning_hours, estimate_hours, format_hours
 from phase_jax.reproduce.entries import build_entries
-from phase_jax.reproduce.registry import ITEMS, Kind, list_settings, select_rows
+from phase_jax.reproduce.registry import (
+    ITEMS,
+    Kind,
+    list_fine_tunings,
+    list_settings,
+    name_fine_tuning,
+    select_rows,
+)
 from phase_jax.reproduce.render import PLAIN_WIDTH, print_reproduction
 from phase_jax.reproduce.reproduction import (
     FULL,
@@ -24,7 +31,14 @@ from phase_jax.reproduce.reproduction import (
     Reproduction,
     write_reproduction,
 )
-from phase_jax.reproduce.runs import has_run, has_study, name_directory, read_run, read_study
+from phase_jax.reproduce.runs import (
+    has_run,
+    has_study,
+    name_directory,
+    read_fine_tuning,
+    read_run,
+    read_study,
+)
 from phase_jax.reproduce.studies import REGIME_STUDY, describe_regimes
 from phase_jax.simulate.registry import STUDIES
 from phase_jax.types import InputError
@@ -137,9 +151,10 @@ def run_missing(
     missing, reasons = find_missing(chosen, request)
     if missing:
         _print(console, describe_plan(missing, quick=request.quick))
-    for place, (setting, config) in enumerate(missing.items(), start=1):
-        _print(console, f"\n[{place}/{len(missing)}] {setting}")
-        _run_setting(setting, config, request)
+    for place, (name, config) in enumerate(missing.items(), start=1):
+        _print(console, f"\n[{place}/{len(missing)}] {name}")
+        run_fn = _run_fine_tuning if name.endswith(name_fine_tuning("")) else _run_setting
+        run_fn(name, config, request)
     for study in dict.fromkeys(row for name, rows in chosen.items() for row in rows):
         if study in STUDIES and not has_study(request.out, study, quick=request.quick):
             _run_study(study, request)
@@ -158,8 +173,8 @@ def find_missing(
       InputError: Data are not prepared for a row asked for by name.
     """
     missing, reasons = {}, {}
-    for setting in dict.fromkeys(s for name in chosen for s in list_settings(name, chosen[name])):
-        if has_run(request.out, setting, quick=request.quick):
+    for run, setting in _list_runs(chosen).items():
+        if has_run(request.out, run, quick=request.quick):
             continue
         config = configure(setting, request)
         try:
@@ -167,10 +182,21 @@ def find_missing(
         except InputError as error:
             if request.rows is not None:
                 raise
-            reasons[setting] = f"not run: {error}"
+            reasons[run] = f"not run: {error}"
         else:
-            missing[setting] = config
+            missing[run] = config
     return missing, reasons
+
+
+def _list_runs(chosen: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    """List the runs that items need, each with its setting; sweeps first, whose clean lanes serve.
+
+    A fine-tuning starts from the clean lanes of its setting's sweep where that is there.
+    """
+    settings = {s: s for name in chosen for s in list_settings(name, chosen[name])}
+    return settings | {
+        name_fine_tuning(s): s for name in chosen for s in list_fine_tunings(name, chosen[name])
+    }
 
 
 def configure(setting: str, request: Request) -> SweepConfig:
@@ -186,11 +212,18 @@ def describe_plan(missing: dict[str, SweepConfig], *, quick: bool) -> str:
     names = ", ".join(missing)
     if quick:
         return f"{len(missing)} quick variants to run, some minutes each on 2 CPU cores: {names}"
-    hours = sum(estimate_hours(config) or 0.0 for config in missing.values())
+    hours = sum(_estimate_hours(name, config) or 0.0 for name, config in missing.items())
     return (
         f"{len(missing)} settings to run, about {format_hours(hours)} on one H200-class GPU "
         f"(an estimate; days to months on a CPU, see --quick): {names}"
     )
+
+
+def _estimate_hours(name: str, config: SweepConfig) -> float | None:
+    if name.endswith(name_fine_tuning("")):
+        tuning = load_fine_tuning(name.removesuffix(name_fine_tuning("")))
+        return estimate_fine_tuning_hours(config, tuning)
+    return estimate_hours(config)
 
 
 def assemble(
@@ -204,14 +237,15 @@ def assemble(
     if ITEMS[name].kind is Kind.STUDIES:
         return _assemble_studies(name, rows, request)
     runs, sources = {}, {}
-    for setting in list_settings(name, rows):
-        run = read_run(request.out, setting, quick=request.quick)
+    for place, setting in _list_runs({name: rows}).items():
+        read_fn = read_run if place == setting else read_fine_tuning
+        run = read_fn(request.out, setting, quick=request.quick)
         if run is not None:
-            runs[setting] = run
+            runs[place] = run
             facts = {
                 key: run.document[key] for key in ("versions", "device", "revision", "seconds")
             }
-            sources[setting] = {
+            sources[place] = {
                 "directory": str(run.path), "differences": list(run.differences), **facts
             }  # fmt: skip
     entries = [
@@ -242,6 +276,28 @@ def _run_setting(setting: str, config: SweepConfig, request: Request) -> None:
     path = name_directory(request.out, setting, quick=request.quick)
     with claim_directory(path, config, Claim.RESUME) as out:
         run_and_report(config, out, SessionOptions(use_cache=request.use_cache))
+
+
+def _run_fine_tuning(name: str, config: SweepConfig, request: Request) -> None:
+    from phase_jax.finetune.session import run_and_report_fine_tuning
+    from phase_jax.finetune.write import FILES
+    from phase_jax.report.read import load_run
+
+    setting, clean = name.removesuffix(name_fine_tuning("")), None
+    if has_run(request.out, setting, quick=request.quick):
+        source = name_directory(request.out, setting, quick=request.quick)
+        clean = load_run(source, field="--out")
+    path = name_directory(request.out, name, quick=request.quick)
+    tuning = load_fine_tuning(setting, quick=request.quick)
+    with claim_directory(path, config, Claim.OVERWRITE, files=FILES, is_resumable=False) as out:
+        run_and_report_fine_tuning(
+            config,
+            tuning,
+            clean,
+            None if clean is None else setting,
+            out,
+            use_cache=request.use_cache,
+        )
 
 
 def _run_study(study: str, request: Request) -> None:
