@@ -263,6 +263,9 @@ def test_every_promised_file_is_written_and_nothing_else(run_directory):
             "loss_curve.svg",
             "learning_curves.png",
             "learning_curves.svg",
+            "overfitting.csv",
+            "overfitting.png",
+            "overfitting.svg",
         ]
     )
 

@@ -89,15 +89,14 @@ def _describe_instability(result: FineTuningResult, attack: str) -> list[str]:
     smallest = result.stability[attack].smallest_epsilon
     if smallest is None:
         return []
-    text = (
-        f"{attack}: catastrophic overfitting from {format_epsilon(smallest)} on (the attack of "
-        "training is resisted, PGD is not)"
-    )
-    stars = [
-        e.estimate.value
+    beyond = [
+        e.name
         for e in result.extrapolations
-        if e.attack == attack and e.estimate.value is not None
+        if e.attack == attack and e.estimate.value is not None and e.estimate.value >= smallest
     ]
-    if any(value >= smallest for value in stars):
-        text += f"; epsilon* from {attack} lies at or beyond it and cannot be relied upon"
-    return [text]
+    if not beyond:
+        return []
+    return [
+        f"{attack}: {', '.join(beyond)} lie at or beyond {format_epsilon(smallest)}, from where on "
+        f"{attack} overfits catastrophically"
+    ]

@@ -39,6 +39,9 @@ RUN_FILES = frozenset(
         "learning_curves.png",
         "learning_curves.svg",
         PAGE_FILE,
+        "overfitting.csv",
+        "overfitting.png",
+        "overfitting.svg",
     }
 )
 CHECKPOINTS = frozenset(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from phase_jax.report.overfitting import describe_overfitting, describe_stability
 from phase_jax.report.wording import compare_target, describe_cautions, describe_outcome
 from phase_jax.types import EpsilonStar, EpsilonStarEstimate, LaneStatus
 
@@ -46,6 +47,8 @@ def build_document(result: SweepResult) -> dict[str, Any]:
         "threshold": describe_threshold(result.clean_example_losses),
         "cross_entropy": _describe_cross_entropy(result),
         "target": target,
+        "overfitting": describe_overfitting(result),
+        "catastrophic_overfitting": describe_stability(result),
         "lanes": _list_lanes(result),
         "config": dataclasses.asdict(result.config),
         **result.description,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from phase_jax.sweep.stability import assess_stability
 from phase_jax.types import EpsilonStarEstimate, EpsilonStatus, LaneStatus
 
 if TYPE_CHECKING:
@@ -143,4 +144,22 @@ def describe_cautions(result: SweepResult) -> list[str]:
             f"{estimate.num_censored + estimate.num_missing} of {len(estimate.seeds)} seeds have "
             "no epsilon* of their own; see seeds in result.json"
         )
-    return cautions
+    return cautions + _describe_instability(result)
+
+
+def _describe_instability(result: SweepResult) -> list[str]:
+    """Say from where on lanes overfit catastrophically, and whether epsilon* lies before that."""
+    stability = assess_stability(result)
+    if stability.smallest_epsilon is None:
+        return []
+    text = (
+        f"catastrophic overfitting from {format_epsilon(stability.smallest_epsilon)} on: lanes "
+        "there resist the attack of their training, and PGD not at all"
+    )
+    if stability.is_below is not None:
+        text += (
+            "; epsilon* lies below"
+            if stability.is_below
+            else "; epsilon* lies at or beyond it and cannot be relied upon"
+        )
+    return [text]

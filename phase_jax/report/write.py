@@ -17,6 +17,7 @@ from phase_jax.report.directory import (
     make_directory,
 )
 from phase_jax.report.document import build_document
+from phase_jax.report.overfitting import list_gaps
 from phase_jax.storage.atomic import replace_files
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ def write_result(result: SweepResult, out: str | os.PathLike) -> pathlib.Path:
     Files: `result.json` (written last: where it is, the rest is complete), `lanes.csv`,
     `history.npz` (per epoch, [E, S, T]), `examples.npz` (per test image), `adversarial.npz` (a few
     test images under attack), `parameters/` (the selected parameters, an orbax checkpoint with
-    leaves [E, S, ...]), the plots as PNG and SVG, and `report.html`, the page that shows all of it.
-    They appear together, when all of them are complete.
+    leaves [E, S, ...]), `overfitting.csv` (the generalisation gap of every lane and epoch), the
+    plots as PNG and SVG, and `report.html`, the page that shows all of it. They appear together,
+    when all of them are complete.
 
     Args:
       result: The sweep.
@@ -48,6 +50,7 @@ def write_result(result: SweepResult, out: str | os.PathLike) -> pathlib.Path:
     """
     from phase_jax.report.page import build_page
     from phase_jax.report.plots import draw_learning_curves, draw_loss_curve
+    from phase_jax.report.transition_plots import draw_overfitting
 
     out = pathlib.Path(out)
     make_directory(out)
@@ -70,6 +73,8 @@ def write_result(result: SweepResult, out: str | os.PathLike) -> pathlib.Path:
         _write_parameters(draft / PARAMETERS, result)
         write_figure(draw_loss_curve(result), draft / "loss_curve")
         write_figure(draw_learning_curves(result), draft / "learning_curves")
+        write_csv(draft / "overfitting.csv", list_gaps(result))
+        write_figure(draw_overfitting(result), draft / "overfitting")
         write_text(draft / PAGE_FILE, build_page(result))
         write_document(draft / RESULT_FILE, document)
 
