@@ -84,7 +84,7 @@ def test_power_law_needs_as_many_places_as_coefficients():
     assert fit_power_law(x, x, error) is None
 
 
-def test_full_cells_are_those_of_the_issue():
+def test_full_cells_keep_to_their_sizes_and_replicates():
     cells = scaling_cells.list_cells(full=True)
     assert len(cells) == len({cell[:3] for cell in cells})
     assert [c.work * c.full for c in cells] == sorted(c.work * c.full for c in cells)
