@@ -110,6 +110,7 @@ def test_search_gives_the_lanes_of_one_sweep(found):
     assert config.num_seeds == len(whole.seeds)
 
 
+@pytest.mark.slow
 def test_without_an_answer_from_fine_tuning_the_first_grid_is_fixed(monkeypatch):
     import phase_jax.adaptive.run as module
 

@@ -88,6 +88,7 @@ def test_default_strengths_at_8_are_those_of_the_paper(monkeypatch):
         diagnose(Network(), TRAIN, TEST, params={}, config=CONFIG)
 
 
+@pytest.mark.slow
 def test_an_nnx_module_counts_as_trained():
     size = int(np.prod(DATA.input_shape))
 

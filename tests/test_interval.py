@@ -27,7 +27,9 @@ def count_coverage(generator, *, num_resamples=400, **options):
     return 1 - (low_misses + high_misses) / NUM_SWEEPS
 
 
-@pytest.mark.parametrize("num_seeds", [2, 3, 4, 8])
+@pytest.mark.parametrize(
+    "num_seeds", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 4, 8))]
+)
 def test_nominal_95_percent_intervals_cover_at_least_93_percent(num_seeds):
     assert count_coverage(SyntheticSweep(num_seeds)) >= 0.93
 

@@ -146,7 +146,9 @@ def test_first_order_theory_holds_where_it_should():
     assert first_order * 0.9 < found.value < first_order * 1.5
 
 
-@pytest.mark.parametrize("shape", [(60, 10), (20, 60)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [pytest.param((60, 10), marks=pytest.mark.slow), (20, 60)], ids=str
+)
 def test_trajectory_threshold_is_the_first_crossing_of_a_fine_grid(shape):
     distance = std_length(*shape, 1.0, 1.0)
     for seed in range(3):

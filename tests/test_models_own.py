@@ -82,6 +82,7 @@ def test_pair_of_functions():
     assert same == state == {}
 
 
+@pytest.mark.slow
 def test_sweep_takes_them_as_lanes():
     config, data = small_config(), random_dataset()
     size = int(np.prod(data.input_shape))

@@ -175,7 +175,12 @@ def test_threshold_is_read_off_a_curve():
 
 
 @pytest.mark.parametrize(
-    ("norm", "num_examples", "num_features"), [("l2", 60, 12), ("linf", 60, 12), ("l2", 8, 40)]
+    ("norm", "num_examples", "num_features"),
+    [
+        pytest.param("l2", 60, 12, marks=pytest.mark.slow),
+        pytest.param("linf", 60, 12, marks=pytest.mark.slow),
+        ("l2", 8, 40),
+    ],
 )
 def test_threshold_of_the_picture_is_the_exact_one(norm, num_examples, num_features):
     epsilons = phase_diagram.list_epsilons(norm, 22)

@@ -258,6 +258,8 @@ def test_every_promised_file_is_written_and_nothing_else(run_directory):
             "lanes.csv",
             "history.npz",
             "examples.npz",
+            "adversarial.npz",
+            "report.html",
             "parameters",
             "loss_curve.png",
             "loss_curve.svg",
