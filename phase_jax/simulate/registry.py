@@ -29,7 +29,7 @@ LISTINGS = {
     "theorem1": Listing("Theorem 1: distance of the paths as n grows, in three regimes", (60, 600)),
     "theorem2": Listing("Theorem 2: rise of the train loss over the generalisation gap", (55, 600)),
     "moments": Listing("Lemmas 1 and 2: moments, printed and corrected", (30, 130)),
-    "scaling": Listing("How epsilon* grows with d and n, both thresholds", (75, 3600)),
+    "scaling": Listing("How epsilon* grows with d and n, both thresholds", (75, 5400)),
     "phase-diagram": Listing("Phases of the minimiser over d/n and epsilon", (80, 600)),
     "two-layer": Listing("Proposition 1: two-layer networks against the linear model", (45, 600)),
     "fine-tuning-bound": Listing("Proposition 2: the fine-tuning bound, corrected", (75, 600)),

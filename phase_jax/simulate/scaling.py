@@ -135,5 +135,5 @@ def _divide_by_gap(
 
 
 STUDY = Study(
-    "scaling", "How epsilon* grows with d and n, both thresholds", run_scaling, (75, 3600)
+    "scaling", "How epsilon* grows with d and n, both thresholds", run_scaling, (75, 5400)
 )
