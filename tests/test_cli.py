@@ -112,7 +112,7 @@ def test_an_out_that_holds_something_is_refused_and_left_alone(capsys, tmp_path)
 
 
 def test_unknown_commands_are_one_line(capsys):
-    assert_one_line(capsys, main(["swep"]), 2, "allowed: sweep, finetune, connectivity, simulate")
+    assert_one_line(capsys, main(["swep"]), 2, "allowed: sweep, finetune, audit, connectivity")
     assert_one_line(capsys, main(["data", "prepair", "mnist"]), 2, "prepare")
     assert_one_line(capsys, main(["data", "prepare"]), 2, "NAME")
 

@@ -13,6 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import phase_jax
+from phase_jax.cli.audit import run_audit_command
 from phase_jax.cli.connectivity import run_connectivity_command
 from phase_jax.cli.data import run_data_command
 from phase_jax.cli.finetune import run_fine_tuning_command
@@ -34,6 +35,7 @@ EXIT_SIGNAL = 128  # and the signal's number: 130 for SIGINT, 143 for SIGTERM
 COMMANDS = {
     "sweep": "train a network at many attack strengths and solve for epsilon*",
     "finetune": "estimate epsilon* by fine-tuning a clean model and extrapolating",
+    "audit": "attack the networks of a sweep harder than it did (`audit RUN`)",
     "connectivity": "connect networks of a sweep by curves of low loss (`connectivity RUN`)",
     "simulate": "run a study of the linear model (`simulate STUDY`; `simulate --list`)",
     "report": "show a run on a page, or several beside each other (`report RUN [RUN ...]`)",
@@ -94,6 +96,7 @@ def main(arguments: Sequence[str]) -> int:
         run_fns = {
             "sweep": run_sweep_command,
             "finetune": run_fine_tuning_command,
+            "audit": run_audit_command,
             "connectivity": run_connectivity_command,
             "simulate": run_simulate_command,
             "report": run_report_command,

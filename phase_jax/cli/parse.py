@@ -107,6 +107,7 @@ def _annotate(field: dataclasses.Field, owner: type, fixed: tuple[str, ...]) -> 
         "target_epsilon": number,
         "from_epsilon": number,
         "to_epsilons": grid,
+        "audited_epsilons": grid,
     }
     if field.name in readers:
         read, show = readers[field.name]

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from phase_jax.connectivity.run import run_connectivity
 from phase_jax.connectivity.write import describe_findings, format_mean, write_connectivity
 from phase_jax.environment import enable_compilation_cache
+from phase_jax.report.console import open_console, print_paragraph
 from phase_jax.report.session import explain_memory
 from phase_jax.report.wording import format_epsilon
 
 if TYPE_CHECKING:
     import pathlib
 
+    from rich.console import Console
+
     from phase_jax.connectivity.result import ConnectivityResult
     from phase_jax.connectivity.settings import ConnectivitySettings
     from phase_jax.sweep import SweepResult
-
-PLAIN_WIDTH = 120
-"""Columns where there is no terminal."""
 
 
 def connect_and_report(
@@ -51,16 +49,17 @@ def connect_and_report(
     """
     if use_cache:
         enable_compilation_cache()
-    console = Console(file=sys.stdout)
-    if not console.is_terminal:
-        console.width = PLAIN_WIDTH
+    console = open_console()
     with explain_memory("pass a smaller --width"):
         result = run_connectivity(
-            run, settings, data_dir=data_dir, progress_fn=lambda text: _print(console, text)
+            run,
+            settings,
+            data_dir=data_dir,
+            progress_fn=lambda text: print_paragraph(console, text),
         )
     write_connectivity(result, out)
     print_summary(console, result)
-    _print(console, f"{result.seconds['total']:.0f} s; results in {out}")
+    print_paragraph(console, f"{result.seconds['total']:.0f} s; results in {out}")
     return 0
 
 
@@ -80,19 +79,12 @@ def print_summary(console: Console, result: ConnectivityResult) -> None:
         )
     console.print(table, highlight=False)
     level = f"{100 * result.settings.confidence:g} %"
-    _print(
+    print_paragraph(
         console,
         f"clean train losses, means over pairs; in brackets Student t intervals ({level}) over "
         "pairs, none with fewer than two",
     )
     for caution in result.cautions:
-        _print(console, f"caution: {caution}", style="yellow")
+        print_paragraph(console, f"caution: {caution}", style="yellow")
     for finding in describe_findings(result):
-        _print(console, f"- {finding}", style="bold")
-
-
-def _print(console: Console, text: str, style: str | None = None) -> None:
-    """Print one paragraph; in a file it stays one line."""
-    console.print(
-        text, markup=False, highlight=False, soft_wrap=not console.is_terminal, style=style
-    )
+        print_paragraph(console, f"- {finding}", style="bold")

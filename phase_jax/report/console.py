@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
+from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
@@ -21,12 +23,27 @@ if TYPE_CHECKING:
     import pathlib
     from types import TracebackType
 
-    from rich.console import Console
-
     from phase_jax.sweep import SweepProgress, SweepResult
     from phase_jax.types import EpsilonStarEstimate
 
 PHASES = {"compile": "compiling", "train": "training", "evaluate": "evaluating all images"}
+PLAIN_WIDTH = 120
+"""Columns of tables where there is no terminal."""
+
+
+def open_console() -> Console:
+    """Open the standard output; in a file, tables are `PLAIN_WIDTH` wide."""
+    console = Console(file=sys.stdout)
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    return console
+
+
+def print_paragraph(console: Console, text: str, style: str | None = None) -> None:
+    """Print one paragraph as it is; in a file it stays one line."""
+    console.print(
+        text, markup=False, highlight=False, soft_wrap=not console.is_terminal, style=style
+    )
 
 
 class ProgressDisplay:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from phase_jax.reproduce.reproduction import Reproduction
 
 NOTHING = "-"
-PLAIN_WIDTH = 120
-"""Columns where there is no terminal."""
 LABELS = {
     "epsilon_star": "ε*",
     "epsilon_star_cross_entropy": "ε*, cross-entropy",

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-import sys
 import tempfile
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from phase_jax.data.directory import check_available
+from phase_jax.report.console import open_console
 from phase_jax.report.directory import Claim, claim_directory
 from phase_jax.reproduce.catalogue import load_fine_tuning, load_setting
 from phase_jax.reproduce.cost import estimate_fine_tuning_hours, estimate_hours, format_hours
@@ -23,7 +21,7 @@ from phase_jax.reproduce.registry import (
     name_fine_tuning,
     select_rows,
 )
-from phase_jax.reproduce.render import PLAIN_WIDTH, print_reproduction
+from phase_jax.reproduce.render import print_reproduction
 from phase_jax.reproduce.reproduction import (
     FULL,
     PUBLISHED,
@@ -45,6 +43,8 @@ from phase_jax.types import InputError
 from phase_jax.validation import validate_config
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from phase_jax.config import SweepConfig
 
 
@@ -95,9 +95,7 @@ def run_reproduction(request: Request) -> int:
       InputError: An item or row cannot be had, or its data are not prepared.
       InterruptedRunError: The device's memory or the disk is full; finished runs are kept.
     """
-    console = Console(file=sys.stdout)
-    if not console.is_terminal:
-        console.width = PLAIN_WIDTH
+    console = open_console()
     chosen = {name: select_rows(name, request.rows) for name in request.items}
     chosen = {name: rows for name, rows in chosen.items() if check_item(name, request)}
     _open_out(request.out)
