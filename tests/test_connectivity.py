@@ -17,10 +17,11 @@ from phase_jax.connectivity import ConnectivitySettings, run_connectivity
 from phase_jax.connectivity.curve import WEIGH_FNS, Networks, combine_networks, weigh_line
 from phase_jax.connectivity.pairs import Pair, choose_pairs
 from phase_jax.connectivity.plane import build_plane, lay_out_grid, weigh_place
-from phase_jax.connectivity.result import average, measure_barriers
+from phase_jax.connectivity.result import measure_barriers
 from phase_jax.connectivity.train import make_schedule
 from phase_jax.models import wrap_linen
 from phase_jax.models.batch_norm import BatchNorm
+from phase_jax.report.mean import average
 from phase_jax.training.batch_statistics import make_recompute_statistics
 from phase_jax.types import LaneStatus
 
@@ -126,7 +127,7 @@ def test_the_interval_over_pairs_is_students():
     half = stats.t.ppf(0.975, 2) * np.std([1, 2, 4], ddof=1) / np.sqrt(3)
     found = average(values, 0.95)
     np.testing.assert_allclose(found[:3], [7 / 3, 7 / 3 - half, 7 / 3 + half])
-    assert found.num_pairs == 3
+    assert found.number == 3
     assert average(values, 0.95, floor=0.0).low == 0.0
     assert average(values[:1], 0.95) == (1.0, None, None, 1)
     assert average(values[3:], 0.95) == (None, None, None, 0)

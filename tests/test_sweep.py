@@ -268,6 +268,9 @@ def test_every_promised_file_is_written_and_nothing_else(run_directory):
             "overfitting.csv",
             "overfitting.png",
             "overfitting.svg",
+            "transition.csv",
+            "transition.png",
+            "transition.svg",
         ]
     )
 

@@ -17,6 +17,7 @@ sets several runs, and rows of the paper, beside each other.
   report runs/mnist                                   writes runs/mnist/report.html
   report runs/narrow runs/wide --out widths.html      two runs compared
   report runs/mnist --paper mnist-cnn128-50k-linf     a run and what the paper prints
+  report runs/mnist --audit runs/audited              a run with its audit; --connectivity likewise
 """
 
 
@@ -29,6 +30,10 @@ class ReportCommand:
     )
     paper: str | None = option(
         None, "comma list of the paper's settings to compare with (see `reproduce list`)"
+    )
+    audit: str | None = option(None, "directory of an audit of the run, to be shown with it")
+    connectivity: str | None = option(
+        None, "directory of a study of connectivity of the run, to be shown with it"
     )
 
 
@@ -49,5 +54,7 @@ def run_report_command(arguments: list[str]) -> int:
     from phase_jax.reproduce.printed import list_printed_rows
 
     out = None if command.out is None else pathlib.Path(command.out)
-    print(write_page(runs, list_printed_rows(command.paper), out))
+    printed = list_printed_rows(command.paper)
+    follow_ups = {"audit": command.audit, "connectivity": command.connectivity}
+    print(write_page(runs, printed, out, **follow_ups))
     return 0

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+
+from phase_jax.report.mean import Mean, average
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
     from phase_jax.connectivity.measure import Measures
     from phase_jax.connectivity.settings import ConnectivitySettings
-
-
-class Mean(NamedTuple):
-    """A mean over pairs with its interval; None where fewer than two pairs have a value."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    num_pairs: int
 
 
 class Summary(NamedTuple):
@@ -102,27 +93,6 @@ def measure_barriers(
     """
     straight = (1 - points) * losses[..., :1] + points * losses[..., -1:]
     return (losses - straight).max(axis=-1)
-
-
-def average(values: Float[np.ndarray, "L"], confidence: float, *, floor: float = -math.inf) -> Mean:
-    """Average over pairs, with a Student t interval over pairs.
-
-    Args:
-      values: One a pair; those that are not finite do not count.
-      confidence: Nominal coverage.
-      floor: What no value can lie below; nor does the interval.
-
-    Returns:
-      The mean and its interval.
-    """
-    values = values[np.isfinite(values)]
-    if not values.size:
-        return Mean(None, None, None, 0)
-    mean = float(values.mean())
-    if values.size < 2:
-        return Mean(mean, None, None, 1)
-    half = float(stats.t.ppf(0.5 + confidence / 2, values.size - 1) * stats.sem(values))
-    return Mean(mean, max(mean - half, floor), mean + half, int(values.size))
 
 
 def summarise_pairs(

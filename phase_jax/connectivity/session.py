@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from phase_jax.connectivity.run import run_connectivity
-from phase_jax.connectivity.write import describe_findings, format_mean, write_connectivity
+from phase_jax.connectivity.write import describe_findings, write_connectivity
 from phase_jax.environment import enable_compilation_cache
 from phase_jax.report.console import open_console, print_paragraph
+from phase_jax.report.mean import format_mean
 from phase_jax.report.session import explain_memory
 from phase_jax.report.wording import format_epsilon
 
@@ -71,7 +72,7 @@ def print_summary(console: Console, result: ConnectivityResult) -> None:
     for summary in result.summaries:
         table.add_row(
             format_epsilon(summary.epsilon),
-            str(summary.barrier.num_pairs),
+            str(summary.barrier.number),
             format_mean(summary.start_loss, interval=False),
             format_mean(summary.end_loss, interval=False),
             format_mean(summary.barrier),

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from phase_jax.connectivity.curve import WEIGH_FNS, weigh_line
-from phase_jax.connectivity.result import Mean
 from phase_jax.report.directory import RESULT_FILE, make_directory
 from phase_jax.report.document import convert_to_plain
+from phase_jax.report.mean import Mean, format_mean
 from phase_jax.report.wording import format_epsilon
 from phase_jax.report.write import write_csv, write_document, write_figure
 from phase_jax.storage.atomic import replace_files
@@ -76,7 +76,7 @@ def build_document(result: ConnectivityResult) -> dict[str, Any]:
     ]
     summaries = [
         {
-            name: value._asdict() if isinstance(value, Mean) else value
+            name: _describe_mean(value) if isinstance(value, Mean) else value
             for name, value in summary._asdict().items()
         }
         for summary in result.summaries
@@ -139,13 +139,8 @@ def describe_findings(result: ConnectivityResult) -> list[str]:
     ]
 
 
-def format_mean(mean: Mean, *, interval: bool = True) -> str:
-    """Write a mean over pairs with its interval: `0.012 (0.008 to 0.016)`."""
-    if mean.value is None:
-        return "unknown"
-    if mean.low is None or not interval:
-        return f"{mean.value:.3g}"
-    return f"{mean.value:.3g} ({mean.low:.3g} to {mean.high:.3g})"
+def _describe_mean(mean: Mean) -> dict[str, Any]:
+    return {"value": mean.value, "low": mean.low, "high": mean.high, "num_pairs": mean.number}
 
 
 def _take_pair(measures: Measures, i: int) -> dict[str, np.ndarray]:

@@ -42,6 +42,9 @@ RUN_FILES = frozenset(
         "overfitting.csv",
         "overfitting.png",
         "overfitting.svg",
+        "transition.csv",
+        "transition.png",
+        "transition.svg",
     }
 )
 CHECKPOINTS = frozenset(

@@ -98,8 +98,9 @@ def read_document(
     except (OSError, ValueError):
         document = None
     if not isinstance(document, dict) or document.get("kind") != kind:
+        article = "an" if kind[0] in "aeiou" else "a"
         raise InputError(
-            f"{field}: {str(path)!r} is not the result of a {kind}; allowed: what one wrote"
+            f"{field}: {str(path)!r} is not the result of {article} {kind}; allowed: what one wrote"
         )
     if version is not None and document.get("schema_version") != version:
         raise InputError(
@@ -148,6 +149,7 @@ def _rebuild_result(
         cross_entropy=cross_entropy,
         adversarial=None if adversarial is None else _rebuild_adversarial(adversarial),
         notes=tuple(document.get("notes", ())),
+        clean_distances=examples.get("clean_distances"),
     )
     _check_axes(result, config)
     return result
@@ -160,6 +162,7 @@ def _check_axes(result: SweepResult, config: SweepConfig) -> None:
     shape = (len(config.epsilons), config.num_seeds)
     arrays = jax.tree.leaves((result.params, result.model_state))
     arrays += [*result.history.values(), result.example_losses]
+    arrays += [] if result.clean_distances is None else [result.clean_distances]
     for array in arrays:
         if array.shape[:2] != shape:
             raise ValueError(f"lanes {list(array.shape[:2])}, not {list(shape)}")

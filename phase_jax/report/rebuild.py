@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from phase_jax.report.directory import COMPARISON_FILE, PAGE_FILE
 from phase_jax.report.page import build_comparison, build_page
 from phase_jax.report.read import load_run
-from phase_jax.report.write import write_text
+from phase_jax.report.transition import assess_transition, read_follow_ups
+from phase_jax.report.write import list_transition_files, write_text
 from phase_jax.storage.atomic import write_atomically
 from phase_jax.types import InputError
 
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
 
 
 def write_page(
-    runs: Sequence[str], printed: Sequence[PrintedRow] = (), out: pathlib.Path | None = None
+    runs: Sequence[str],
+    printed: Sequence[PrintedRow] = (),
+    out: pathlib.Path | None = None,
+    *,
+    audit: str | None = None,
+    connectivity: str | None = None,
 ) -> pathlib.Path:
     """Write the page of one run, or of several beside each other.
 
@@ -27,15 +33,23 @@ def write_page(
       runs: Directories that sweeps wrote, all different.
       printed: Rows of the paper to compare with.
       out: The file; by default in the run's directory, for a comparison in the current one.
+      audit: Directory of an audit of the one run.
+      connectivity: Directory of a study of connectivity of the one run.
 
     Returns:
       Path of the page.
 
+    In the directory of the one run the summary around epsilon* is written as well.
+
     Raises:
-      InputError: A directory holds no complete run, or `out` is no place for a file.
+      InputError: A directory holds no complete run, or `out` is no place for a file; an audit or a
+        study is of another run, or given beside several.
       InterruptedRunError: The page cannot be written.
     """
     is_one = len(runs) == 1 and not printed
+    for flag, place in (("--audit", audit), ("--connectivity", connectivity)):
+        if place is not None and not is_one:
+            raise InputError(f"{flag}: {place!r} belongs to one run; allowed: with one RUN alone")
     if out is None:
         out = pathlib.Path(runs[0], PAGE_FILE) if is_one else pathlib.Path(COMPARISON_FILE)
     elif out.is_dir() or not out.parent.is_dir():
@@ -43,7 +57,13 @@ def write_page(
         raise InputError(f"--out: {str(out)!r} {what}; allowed: a file that can be written")
     results = [load_run(run, with_parameters=False) for run in runs]
     if is_one:
-        page = build_page(results[0], has_files=out.parent.samefile(runs[0]))
+        result, has_files = results[0], out.parent.samefile(runs[0])
+        follow_ups = read_follow_ups(result, audit, connectivity)
+        page = build_page(result, has_files=has_files, follow_ups=follow_ups)
+        if has_files:
+            files = list_transition_files(assess_transition(result, follow_ups))
+            for name, write_fn in files.items():
+                write_atomically(out.parent / name, write_fn)
     else:
         page = build_comparison(list(zip(_name_runs(runs), results, strict=True)), printed)
     write_atomically(out, lambda path: write_text(path, page))

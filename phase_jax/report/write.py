@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import pathlib
 from typing import TYPE_CHECKING, Any
@@ -18,13 +19,16 @@ from phase_jax.report.directory import (
 )
 from phase_jax.report.document import build_document
 from phase_jax.report.overfitting import list_gaps
+from phase_jax.report.transition import assess_transition, list_transition
 from phase_jax.storage.atomic import replace_files
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
 
     from matplotlib.figure import Figure
 
+    from phase_jax.report.transition import Transition
     from phase_jax.sweep import SweepResult
 
 
@@ -34,9 +38,9 @@ def write_result(result: SweepResult, out: str | os.PathLike) -> pathlib.Path:
     Files: `result.json` (written last: where it is, the rest is complete), `lanes.csv`,
     `history.npz` (per epoch, [E, S, T]), `examples.npz` (per test image), `adversarial.npz` (a few
     test images under attack), `parameters/` (the selected parameters, an orbax checkpoint with
-    leaves [E, S, ...]), `overfitting.csv` (the generalisation gap of every lane and epoch), the
-    plots as PNG and SVG, and `report.html`, the page that shows all of it. They appear together,
-    when all of them are complete.
+    leaves [E, S, ...]), `overfitting.csv` (the generalisation gap of every lane and epoch),
+    `transition.csv` (how far models are from the clean ones), the plots as PNG and SVG, and
+    `report.html`, the page that shows all of it. They appear together, when all are complete.
 
     Args:
       result: The sweep.
@@ -60,6 +64,8 @@ def write_result(result: SweepResult, out: str | os.PathLike) -> pathlib.Path:
         "clean_example_losses": result.clean_example_losses,
         "example_losses": result.example_losses,
     }
+    if result.clean_distances is not None:
+        examples["clean_distances"] = result.clean_distances
     if result.cross_entropy is not None:
         examples["clean_example_cross_entropies"] = result.cross_entropy.clean_example_losses
 
@@ -75,11 +81,28 @@ def write_result(result: SweepResult, out: str | os.PathLike) -> pathlib.Path:
         write_figure(draw_learning_curves(result), draft / "learning_curves")
         write_csv(draft / "overfitting.csv", list_gaps(result))
         write_figure(draw_overfitting(result), draft / "overfitting")
+        for name, write_fn in list_transition_files(assess_transition(result)).items():
+            write_fn(draft / name)
         write_text(draft / PAGE_FILE, build_page(result))
         write_document(draft / RESULT_FILE, document)
 
     replace_files(out, write_files, last=RESULT_FILE)
     return out / RESULT_FILE
+
+
+def list_transition_files(transition: Transition) -> dict[str, Callable[[pathlib.Path], None]]:
+    """List the files of the summary around epsilon*: name -> what writes it to a path."""
+    from phase_jax.report.plots import save_figure
+    from phase_jax.report.transition_plots import draw_transition
+
+    figure = draw_transition(transition)
+    save = functools.partial(save_figure, figure)
+    rows = list_transition(transition)
+    return {
+        "transition.csv": lambda path: write_csv(path, rows),
+        "transition.png": save,
+        "transition.svg": save,
+    }
 
 
 def write_csv(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:

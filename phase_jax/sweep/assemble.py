@@ -10,6 +10,7 @@ import numpy as np
 
 from phase_jax.losses import compute_entropy, cross_entropy
 from phase_jax.solver import estimate_epsilon_star
+from phase_jax.sweep.distance import measure_distances
 from phase_jax.sweep.examples import attack_examples
 from phase_jax.sweep.result import CrossEntropyReading, LaneResults, LaneTable, SweepResult
 from phase_jax.types import LaneStatus
@@ -200,6 +201,7 @@ def solve_lanes(
         cross_entropy=plain,
         notes=notes,
         adversarial=adversarial,
+        clean_distances=measure_distances(results.params),
     )
 
 

@@ -136,6 +136,8 @@ class SweepResult:
         where the objective is cross-entropy itself.
       notes: What happened on the way that a reader should know: a damaged checkpoint, say.
       adversarial: A few test images under attack; None for a run that kept none.
+      clean_distances: [E, S] how far selected parameters lie from the clean lane's of the same
+        seed, over the norm of the latter; None for a run that did not measure it.
     """
 
     config: SweepConfig
@@ -156,6 +158,7 @@ class SweepResult:
     cross_entropy: CrossEntropyReading | None = None
     notes: tuple[str, ...] = ()
     adversarial: AdversarialExamples | None = None
+    clean_distances: Float[np.ndarray, "E S"] | None = None
 
     @property
     def threshold(self) -> float:

@@ -11,23 +11,28 @@ from phase_jax.report.page.comparison import describe_runs, show_comparison
 from phase_jax.report.page.curves import describe_curves
 from phase_jax.report.page.markup import dump_json, escape, show_choice
 from phase_jax.report.page.run import name_run, show_run, summarise_run
+from phase_jax.report.transition import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from phase_jax.report.page.comparison import PrintedRow
+    from phase_jax.report.transition import FollowUps
     from phase_jax.sweep import SweepResult
 
 FOLDER = pathlib.Path(__file__).parent
 UNITS = ((255, "1/255"), (1, "[0, 1]"))
 
 
-def build_page(result: SweepResult, *, has_files: bool = True) -> str:
+def build_page(
+    result: SweepResult, *, has_files: bool = True, follow_ups: FollowUps = NOTHING
+) -> str:
     """Build the page of one run.
 
     Args:
       result: The sweep; its parameters are not used.
       has_files: Whether the page will lie in the run's directory, so that it may link its files.
+      follow_ups: The run's audit and its study of connectivity.
 
     Returns:
       HTML in one piece: it asks the network for nothing.
@@ -35,7 +40,7 @@ def build_page(result: SweepResult, *, has_files: bool = True) -> str:
     return _fill(
         name_run(result),
         summarise_run(result),
-        show_run(result, has_files=has_files),
+        show_run(result, has_files=has_files, follow_ups=follow_ups),
         describe_curves(result),
         ("chart.js", "page.js", "run.js"),
     )

@@ -18,7 +18,9 @@ from phase_jax.report.page.markup import (
 )
 from phase_jax.report.page.pictures import show_examples
 from phase_jax.report.page.scale import ScaleRow, show_scale, show_star
+from phase_jax.report.page.transition import show_transition
 from phase_jax.report.table import tabulate_strengths
+from phase_jax.report.transition import NOTHING, assess_transition
 from phase_jax.report.wording import (
     describe_cautions,
     describe_outcome,
@@ -29,6 +31,7 @@ from phase_jax.report.wording import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from phase_jax.report.transition import FollowUps
     from phase_jax.sweep import SweepResult
 
 AXES = (("linear", "linear"), ("log", "log"))
@@ -42,6 +45,10 @@ FILES = (
     ("parameters", "selected parameters of every lane (an orbax checkpoint)"),
     ("loss_curve.svg", "loss against ε, also as PNG"),
     ("learning_curves.svg", "learning curves, also as PNG"),
+    ("overfitting.csv", "generalisation gap of every lane and epoch"),
+    ("overfitting.svg", "the same drawn, also as PNG"),
+    ("transition.csv", "how far models are from the clean ones"),
+    ("transition.svg", "the same drawn, also as PNG"),
 )
 
 
@@ -71,12 +78,13 @@ def summarise_run(result: SweepResult) -> str:
     )
 
 
-def show_run(result: SweepResult, *, has_files: bool) -> str:
+def show_run(result: SweepResult, *, has_files: bool, follow_ups: FollowUps = NOTHING) -> str:
     """Show everything about a run.
 
     Args:
       result: The sweep.
       has_files: Whether the run's files lie beside the page.
+      follow_ups: The run's audit and its study of connectivity.
 
     Returns:
       HTML, without the script's part.
@@ -87,6 +95,7 @@ def show_run(result: SweepResult, *, has_files: bool) -> str:
             _show_verdict(result),
             _show_curves(result),
             _show_learning(result),
+            show_transition(assess_transition(result, follow_ups), follow_ups.pictures),
             show_examples(result),
             _show_numbers(result),
             _show_origin(result, document, has_files=has_files),
