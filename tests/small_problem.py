@@ -7,7 +7,7 @@ import functools
 
 import numpy as np
 
-from phase_jax import Dataset, SweepConfig, load_dataset
+from phase_jax import Dataset, SweepConfig, load_dataset, run_sweep
 
 
 @functools.cache
@@ -33,6 +33,17 @@ def small_config(**changes):
         fields = {**fields, **changes.get(name, {})}
         top[name] = dataclasses.replace(getattr(config, name), **fields)
     return dataclasses.replace(config, **top)
+
+
+@functools.cache
+def small_run():
+    """Return a sweep of the small problem with one attack strength, two seeds, 8 epochs."""
+    config = small_config(
+        epsilon_grid=(0.1,),
+        training={"num_epochs": 8},
+        data={"num_train": 150, "num_test": 100},
+    )
+    return run_sweep(config, data=small_digits())
 
 
 def random_dataset(num_train=40, num_test=20, shape=(6, 6, 1), num_classes=3, seed=0):

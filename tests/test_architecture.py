@@ -65,7 +65,7 @@ ONLY = {
 }
 # Who may import these; all others may be imported from anywhere below them.
 USERS = {
-    "interruption": {"report", "finetune", "adaptive", "cli"},
+    "interruption": {"report", "finetune", "adaptive", "connectivity", "cli"},
     "diagnosis": {"cli"},
     "adaptive": {"diagnosis", "cli"},
     "audit": {"cli"},

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
-from small_problem import small_config, small_digits
+from small_problem import small_digits, small_run
 
-from phase_jax import InputError, build_model, cross_entropy, run_sweep
+from phase_jax import InputError, build_model, cross_entropy
 from phase_jax.connectivity import ConnectivitySettings, run_connectivity
 from phase_jax.connectivity.curve import WEIGH_FNS, Networks, combine_networks, weigh_line
 from phase_jax.connectivity.pairs import Pair, choose_pairs
@@ -46,8 +46,7 @@ def flatten(tree):
 
 @pytest.fixture(scope="module")
 def run():
-    config = small_config(epsilon_grid=(0.1,), training={"num_epochs": 8})
-    return run_sweep(config, data=small_digits())
+    return small_run()
 
 
 @pytest.fixture(scope="module")

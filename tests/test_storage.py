@@ -12,7 +12,7 @@ import pytest
 
 from phase_jax.storage import lock
 from phase_jax.storage.atomic import remove_entries, replace_files, settle, write_atomically
-from phase_jax.storage.checkpoint import CheckpointFile, Saved, remove_checkpoint
+from phase_jax.storage.checkpoint import CheckpointFile, Saved
 from phase_jax.storage.lock import LOCK_FILE, hold_directory
 from phase_jax.types import InputError, InterruptedRunError
 
@@ -113,8 +113,6 @@ def test_what_was_saved_is_found(tmp_path):
     for name, array in expected.arrays.items():
         np.testing.assert_array_equal(again.saved.arrays[name], array, strict=True)
     again.check_identity({"seed": 1, "grid": (0.5,)})
-    remove_checkpoint(path)
-    assert not list(tmp_path.iterdir())
 
 
 def test_other_settings_are_named_all_of_them(tmp_path):
@@ -253,7 +251,13 @@ def test_a_set_of_files_appears_whole(tmp_path):
 @pytest.mark.parametrize("num_moves", range(4))
 def test_a_set_that_a_kill_left_half_moved_is_completed(tmp_path, monkeypatch, num_moves):
     """After each of the renames; the first gives the complete set its name."""
-    replace_files(tmp_path, write_set(1), last="result.json")
+
+    def replace_set(number, **options):
+        write_fn = write_set(number, **options)
+        replace_files(tmp_path, write_fn, "result.json", is_replaced={"old.txt"}.__contains__)
+
+    replace_set(1, names=("a.txt", "old.txt", "result.json"))
+    (tmp_path / "mine.txt").write_text("mine")
     replace, moves = os.replace, []
 
     def kill(source, target):
@@ -265,7 +269,9 @@ def test_a_set_that_a_kill_left_half_moved_is_completed(tmp_path, monkeypatch, n
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", kill)
         with pytest.raises(KeyboardInterrupt):
-            replace_files(tmp_path, write_set(2), last="result.json")
+            replace_set(2)
     assert (tmp_path / "result.json").exists() == (num_moves == 0)
     settle(tmp_path, "result.json")
-    assert read_set(tmp_path) == make_set(1 if num_moves == 0 else 2)
+    old = {"old.txt": "old.txt1"} if num_moves == 0 else {}
+    expected = {**make_set(1 if num_moves == 0 else 2), **old, "mine.txt": "mine"}
+    assert read_set(tmp_path) == expected

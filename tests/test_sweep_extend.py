@@ -79,8 +79,8 @@ def test_a_stopped_extension_goes_on(small, large, tmp_path):
     assert_equal_results(extended, large)
     assert [report.epoch for report in heard if report.phase == "train"] == [3, 4]
     assert len(list(tmp_path.iterdir())) == 4
-    plan.remove()
-    assert not list(tmp_path.iterdir())
+    write_result(extended, tmp_path)
+    assert not list(tmp_path.glob("checkpoint*"))
 
 
 @pytest.mark.parametrize(

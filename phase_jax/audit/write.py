@@ -7,11 +7,11 @@ import pathlib
 from typing import TYPE_CHECKING, Any
 
 from phase_jax.audit.result import is_outside
-from phase_jax.report.directory import RESULT_FILE, make_directory
+from phase_jax.audit.settings import FILES
+from phase_jax.report.directory import RESULT_FILE
 from phase_jax.report.document import convert_to_plain, describe_estimate
 from phase_jax.report.wording import format_epsilon, format_interval
-from phase_jax.report.write import write_document, write_figure
-from phase_jax.storage.atomic import replace_files
+from phase_jax.report.write import write_document, write_figure, write_set
 from phase_jax.types import LaneStatus
 
 if TYPE_CHECKING:
@@ -40,13 +40,12 @@ def write_audit(result: AuditResult, out: str | os.PathLike) -> pathlib.Path:
     from phase_jax.audit.figure import draw_rises
 
     out = pathlib.Path(out)
-    make_directory(out)
 
     def write_files(draft: pathlib.Path) -> None:
         write_figure(draw_rises(result), draft / "rises")
         write_document(draft / RESULT_FILE, build_document(result))
 
-    replace_files(out, write_files, last=RESULT_FILE)
+    write_set(out, write_files, FILES)
     return out / RESULT_FILE
 
 

@@ -7,6 +7,7 @@ import dataclasses
 from phase_jax.audit.settings import FILES, AuditSettings, validate_settings
 from phase_jax.cli.follow_up import OutputOptions, open_run, take_run_name
 from phase_jax.cli.parse import parse_arguments
+from phase_jax.report.directory import Claim
 
 DESCRIPTION = """\
 Is the attack strong enough that a finished sweep was evaluated with? Attack its networks again,
@@ -35,7 +36,8 @@ def run_audit_command(arguments: list[str]) -> int:
     usage = "phase-jax audit RUN"
     command = parse_arguments(AuditCommand, arguments, AuditCommand(), usage, DESCRIPTION)
     settings, options = validate_settings(command.settings), command.run
-    with open_run(name, "audit", options, FILES) as (run, out):
+    claim = Claim.OVERWRITE if options.overwrite else Claim.NEW
+    with open_run(name, "audit", options.out, claim, FILES) as (run, out):
         from phase_jax.audit.session import audit_and_report
 
         return audit_and_report(

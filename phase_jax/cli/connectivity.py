@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from phase_jax.cli.follow_up import OutputOptions, open_run, take_run_name
+from phase_jax.cli.follow_up import FollowUpOptions, open_run, take_run_name
 from phase_jax.cli.parse import parse_arguments
+from phase_jax.cli.saving import build_session_options, check_saving
 from phase_jax.connectivity.settings import FILES, ConnectivitySettings, validate_settings
 
 DESCRIPTION = """\
@@ -22,8 +23,8 @@ those trained with --to-eps; their middle is trained, their ends stay:
 class ConnectivityCommand:
     """A study of connectivity and how to run it."""
 
-    run: OutputOptions = dataclasses.field(
-        default_factory=OutputOptions, metadata={"help": "Where results go"}
+    run: FollowUpOptions = dataclasses.field(
+        default_factory=FollowUpOptions, metadata={"help": "Where results go"}
     )
     settings: ConnectivitySettings = dataclasses.field(
         default_factory=ConnectivitySettings, metadata={"help": "What is connected"}
@@ -38,13 +39,14 @@ def run_connectivity_command(arguments: list[str]) -> int:
         ConnectivityCommand, arguments, ConnectivityCommand(), usage, DESCRIPTION
     )
     settings, options = validate_settings(command.settings), command.run
-    with open_run(name, "connectivity", options, FILES) as (run, out):
+    claim = check_saving(options)
+    with open_run(name, "connectivity", options.out, claim, FILES) as (run, out):
         from phase_jax.connectivity.session import connect_and_report
 
         return connect_and_report(
             run,
             settings,
             out,
+            build_session_options(options),
             data_dir=options.data_dir,
-            use_cache=options.compilation_cache,
         )

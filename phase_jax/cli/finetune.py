@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from phase_jax.cli.parse import parse_arguments
+from phase_jax.cli.saving import SavingOptions, build_session_options, check_saving
 from phase_jax.config import FineTuningConfig, LanesConfig, SweepConfig, option
 from phase_jax.config_file import load_config_file
 from phase_jax.validation import check_types, validate_config, validate_fine_tuning
@@ -25,14 +26,9 @@ DECIDED = ("SweepConfig.epsilon_grid", "AttackConfig.name", "SolverConfig.method
 
 
 @dataclasses.dataclass(frozen=True)
-class FineTuneOptions:
+class FineTuneOptions(SavingOptions):
     """Where the clean model comes from, where results go, and how this machine is used."""
 
-    out: str | None = option(None, "directory for the results; by default runs/DATASET-MODEL-TIME")
-    overwrite: bool = option(False, "replace what --out already holds, finished or not")
-    compilation_cache: bool = option(
-        True, "keep compiled programs in the user's cache directory", flag="compilation-cache"
-    )
     source: str | None = option(
         None,
         "clean model: directory of a finished sweep, or .npz file with the arrays of a PyTorch "
@@ -66,9 +62,10 @@ def run_fine_tuning_command(arguments: list[str]) -> int:
     command = _parse(arguments, default)
     validate_config(command.config)
     validate_fine_tuning(command.fine_tuning)
+    claim = check_saving(command.run)
     from phase_jax.finetune.session import load_start, run_and_report_fine_tuning
     from phase_jax.finetune.write import FILES
-    from phase_jax.report.directory import Claim, claim_directory
+    from phase_jax.report.directory import claim_directory
     from phase_jax.sweep.result import SweepResult
 
     source = command.run.source
@@ -82,11 +79,9 @@ def run_fine_tuning_command(arguments: list[str]) -> int:
     config = command.config
     check_available(config.data.name, config.data.data_dir)
     run, tuned = command.run, command.fine_tuning
-    claim = Claim.OVERWRITE if run.overwrite else Claim.NEW
-    with claim_directory(run.out, config, claim, files=FILES, is_resumable=False) as out:
-        return run_and_report_fine_tuning(
-            config, tuned, clean, source, out, use_cache=run.compilation_cache
-        )
+    with claim_directory(run.out, config, claim, files=FILES, is_extendable=False) as out:
+        options = build_session_options(run)
+        return run_and_report_fine_tuning(config, tuned, clean, source, out, options)
 
 
 def _parse(arguments: list[str], default: FineTuneCommand) -> FineTuneCommand:

@@ -7,7 +7,9 @@ import dataclasses
 import pathlib
 from typing import TYPE_CHECKING
 
+from phase_jax.cli.saving import SavingOptions
 from phase_jax.config import option
+from phase_jax.report.directory import Claim, claim_directory
 from phase_jax.types import InputError
 
 if TYPE_CHECKING:
@@ -17,8 +19,18 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class OutputOptions:
+class FollowUpOptions(SavingOptions):
     """Where results go, and how the command runs on this machine."""
+
+    out: str | None = option(None, "directory for the results; by default runs/COMMAND-RUN")
+    data_dir: str | None = option(
+        None, "directory with prepared TFDS data; by default the run's", flag="data-dir"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputOptions:
+    """The same for a command that is over soon and saves nothing on the way."""
 
     out: str | None = option(None, "directory for the results; by default runs/COMMAND-RUN")
     overwrite: bool = option(False, "replace results that --out already holds")
@@ -37,14 +49,15 @@ def take_run_name(arguments: list[str]) -> str | None:
 
 @contextlib.contextmanager
 def open_run(
-    name: str | None, command: str, options: OutputOptions, files: frozenset[str]
+    name: str | None, command: str, out: str | None, claim: Claim, files: frozenset[str]
 ) -> Iterator[tuple[SweepResult, pathlib.Path]]:
     """Read a run and hold the directory of what follows from it.
 
     Args:
       name: The run's directory as the user gave it.
       command: Names the default directory.
-      options: Where results go.
+      out: Where results go; None for the default.
+      claim: What to do with what is there.
       files: Names of what will be written.
 
     Yields:
@@ -55,13 +68,11 @@ def open_run(
     """
     if name is None:
         raise InputError("RUN: give it first; allowed: the directory that a sweep wrote (--out)")
-    from phase_jax.report.directory import Claim, claim_directory
     from phase_jax.report.read import load_run
 
     run = load_run(name)
     default = pathlib.Path("runs") / f"{command}-{pathlib.Path(name).resolve().name}"
-    claim = Claim.OVERWRITE if options.overwrite else Claim.NEW
     with claim_directory(
-        options.out or default, run.config, claim, files=files, is_resumable=False
-    ) as out:
-        yield run, out
+        out or default, run.config, claim, files=files, is_extendable=False
+    ) as directory:
+        yield run, directory

@@ -56,6 +56,7 @@ class ConnectivityResult:
       source: Where the networks come from: data, network, objective, configuration.
       environment: Versions, device, source revision.
       seconds: Time spent: training, measuring, total.
+      notes: What happened on the way that a reader should know: an interruption, say.
     """
 
     settings: ConnectivitySettings
@@ -77,6 +78,7 @@ class ConnectivityResult:
     source: dict[str, Any]
     environment: dict[str, Any]
     seconds: dict[str, float]
+    notes: tuple[str, ...] = ()
 
 
 def measure_barriers(

@@ -9,9 +9,10 @@ from rich.table import Table
 from phase_jax.connectivity.run import run_connectivity
 from phase_jax.connectivity.write import describe_findings, write_connectivity
 from phase_jax.environment import enable_compilation_cache
+from phase_jax.interruption import StopSignals
 from phase_jax.report.console import open_console, print_paragraph
 from phase_jax.report.mean import format_mean
-from phase_jax.report.session import explain_memory
+from phase_jax.report.session import SessionOptions, explain_memory
 from phase_jax.report.wording import format_epsilon
 
 if TYPE_CHECKING:
@@ -28,18 +29,18 @@ def connect_and_report(
     run: SweepResult,
     settings: ConnectivitySettings,
     out: pathlib.Path,
+    options: SessionOptions | None = None,
     *,
     data_dir: str | None = None,
-    use_cache: bool = True,
 ) -> int:
     """Connect networks of a run, write the files and print the findings.
 
     Args:
       run: The run.
       settings: What is asked for.
-      out: The directory, claimed.
+      out: The directory, claimed; checkpoints in it are continued.
+      options: How to treat this machine.
       data_dir: Directory with prepared data, where they have moved since the run.
-      use_cache: Whether compiled programs are kept for the next run.
 
     Returns:
       Exit status 0.
@@ -47,16 +48,28 @@ def connect_and_report(
     Raises:
       InputError: The run lacks what is asked for, or its data have changed.
       InterruptedRunError: The device's memory or the disk is full.
+      StoppedRunError: SIGTERM or SIGINT arrived.
     """
-    if use_cache:
+    options = options or SessionOptions()
+    if options.use_cache:
         enable_compilation_cache()
     console = open_console()
-    with explain_memory("pass a smaller --width"):
+
+    def tell(text: str) -> None:
+        print_paragraph(console, text)
+
+    with (
+        explain_memory("pass a smaller --width"),
+        StopSignals(options.grace_seconds) as signals,
+    ):
         result = run_connectivity(
             run,
             settings,
             data_dir=data_dir,
-            progress_fn=lambda text: print_paragraph(console, text),
+            progress_fn=tell,
+            checkpoint=options.plan_checkpoint(out),
+            stop_fn=signals.poll,
+            note_fn=tell,
         )
     write_connectivity(result, out)
     print_summary(console, result)

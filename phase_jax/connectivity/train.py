@@ -7,7 +7,7 @@ clean images: how good the networks between two networks are, whatever those wer
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,11 @@ from phase_jax.training.lane import draw_batches
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
+    from jaxtyping import Array, Float, Int, PRNGKeyArray
+
     from phase_jax.config import TrainingConfig
+    from phase_jax.connectivity.measure import Images
     from phase_jax.models import Model
 
 HOLD_UNTIL, FALL_UNTIL, LAST_SHARE = 0.5, 0.9, 0.01
@@ -44,10 +48,47 @@ def make_schedule(learning_rate: float, num_steps: int) -> optax.Schedule:
     )
 
 
-def make_train_curve(
+class Ends(NamedTuple):
+    """What a curve connects; pytrees of parameters."""
+
+    start: Any
+    end: Any
+    model_state: Any
+    """Of either end: the curve does not use batch statistics."""
+
+
+class CurveState(NamedTuple):
+    """What the training of a curve carries from epoch to epoch."""
+
+    key: PRNGKeyArray
+    epoch: Int[Array, ""]  # epochs done
+    bend: Any
+    optimizer_state: Any
+
+
+class CurveInfo(NamedTuple):
+    """What it reports of an epoch: the mean cross-entropy at random points of the curve."""
+
+    train_loss: Float[Array | np.ndarray, "..."]
+
+
+class CurveFns(NamedTuple):
+    """The pure functions of a curve.
+
+    Attributes:
+      init: `init(key, ends) -> CurveState`; the bend begins halfway between the ends.
+      run_epochs: `run_epochs(state, ends, images, num_epochs) -> (CurveState, CurveInfo [T])`;
+        `num_epochs` is static.
+    """
+
+    init: Callable[[PRNGKeyArray, Ends], CurveState]
+    run_epochs: Callable[..., tuple[CurveState, CurveInfo]]
+
+
+def make_curve_fns(
     model: Model, training: TrainingConfig, *, curve: str, pixel_scale: float
-) -> Callable[..., tuple[Any, jax.Array]]:
-    """Make a pure function that trains one curve.
+) -> CurveFns:
+    """Make the functions that train one curve.
 
     Args:
       model: The network; in training mode, as when it was trained.
@@ -56,9 +97,7 @@ def make_train_curve(
       pixel_scale: Stored value that stands for 1.0.
 
     Returns:
-      `train(key, start, end, state, images [N, ...], labels [N]) -> (bend, losses [T])`: trees of
-      parameters, the model state of either end (its batch statistics are not used), and the mean
-      cross-entropy of each epoch. The bend begins halfway between the ends.
+      The functions; an epoch's batches, points and noise depend on the key and its number.
 
     References:
       Garipov et al., "Loss surfaces, mode connectivity, and fast ensembling of DNNs", 2018,
@@ -67,41 +106,49 @@ def make_train_curve(
     weigh = WEIGH_FNS[curve]
     augment = make_augment(training.augmentation)
 
-    def train(key, start, end, state, images, labels):
-        num_batches = math.ceil(len(labels) / training.batch_size)
+    def make_optimizer(num_batches: int) -> optax.GradientTransformation:
         schedule = make_schedule(training.learning_rate, training.num_epochs * num_batches)
-        optimizer = optax.sgd(schedule, momentum=training.momentum or None)
+        return optax.sgd(schedule, momentum=training.momentum or None)
 
-        def measure(bend, x, y, weights, t, dropout_key):
-            point = combine_networks(weigh(t), Networks(start, bend, end))
-            options = {"weights": weights} if model.has_batch_statistics else {}
-            logits, _ = model.apply(point, state, x, train=True, key=dropout_key, **options)
-            loss = (weights * cross_entropy(logits, y)).sum()
-            square = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(point))
-            return loss / weights.sum() + 0.5 * training.weight_decay * square, loss
+    def init(key: PRNGKeyArray, ends: Ends) -> CurveState:
+        bend = find_midpoint(ends.start, ends.end)
+        return CurveState(key, jnp.int32(0), bend, make_optimizer(1).init(bend))
+
+    def measure(bend, ends, x, y, weights, t, dropout_key):
+        point = combine_networks(weigh(t), Networks(ends.start, bend, ends.end))
+        options = {"weights": weights} if model.has_batch_statistics else {}
+        logits, _ = model.apply(point, ends.model_state, x, train=True, key=dropout_key, **options)
+        loss = (weights * cross_entropy(logits, y)).sum()
+        square = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(point))
+        return loss / weights.sum() + 0.5 * training.weight_decay * square, loss
+
+    def run_epochs(state: CurveState, ends: Ends, images: Images, num_epochs: int):
+        num_images = len(images.labels)
+        num_batches = math.ceil(num_images / training.batch_size)
+        optimizer = make_optimizer(num_batches)
+        epoch_keys = jax.random.split(state.key, training.num_epochs)
 
         def step(carry, inputs):
             bend, optimizer_state = carry
             places, weights, step_key = inputs
             t_key, dropout_key, augmentation_key = jax.random.split(step_key, 3)
-            x = augment(augmentation_key, scale_pixels(images[places], pixel_scale))
+            x = augment(augmentation_key, scale_pixels(images.images[places], pixel_scale))
             t = jax.random.uniform(t_key)
             grads, loss = jax.grad(measure, has_aux=True)(
-                bend, x, labels[places], weights, t, dropout_key
+                bend, ends, x, images.labels[places], weights, t, dropout_key
             )
             updates, optimizer_state = optimizer.update(grads, optimizer_state, bend)
             return (optax.apply_updates(bend, updates), optimizer_state), loss
 
-        def run_epoch(carry, epoch_key):
-            order_key, step_key = jax.random.split(epoch_key)
-            places, weights = draw_batches(order_key, len(labels), training.batch_size)
+        def run_epoch(state: CurveState, _: None):
+            order_key, step_key = jax.random.split(epoch_keys[state.epoch])
+            places, weights = draw_batches(order_key, num_images, training.batch_size)
+            carry = (state.bend, state.optimizer_state)
             step_keys = jax.random.split(step_key, num_batches)
             carry, losses = jax.lax.scan(step, carry, (places, weights, step_keys))
-            return carry, losses.sum() / len(labels)
+            return CurveState(state.key, state.epoch + 1, *carry), losses.sum() / num_images
 
-        bend = find_midpoint(start, end)
-        epoch_keys = jax.random.split(key, training.num_epochs)
-        (bend, _), losses = jax.lax.scan(run_epoch, (bend, optimizer.init(bend)), epoch_keys)
-        return bend, losses
+        state, losses = jax.lax.scan(run_epoch, state, length=num_epochs)
+        return state, CurveInfo(losses)
 
-    return train
+    return CurveFns(init, run_epochs)

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from phase_jax.connectivity.curve import WEIGH_FNS, weigh_line
-from phase_jax.report.directory import RESULT_FILE, make_directory
+from phase_jax.connectivity.settings import FILES
+from phase_jax.report.directory import RESULT_FILE
 from phase_jax.report.document import convert_to_plain
 from phase_jax.report.mean import Mean, format_mean
 from phase_jax.report.wording import format_epsilon
-from phase_jax.report.write import write_csv, write_document, write_figure
-from phase_jax.storage.atomic import replace_files
+from phase_jax.report.write import write_csv, write_document, write_figure, write_set
 
 if TYPE_CHECKING:
     import os
@@ -46,7 +46,6 @@ def write_connectivity(result: ConnectivityResult, out: str | os.PathLike) -> pa
     from phase_jax.connectivity.figure import draw_planes, draw_profiles
 
     out = pathlib.Path(out)
-    make_directory(out)
 
     def write_files(draft: pathlib.Path) -> None:
         write_csv(draft / "points.csv", convert_to_plain(list_points(result)))
@@ -54,7 +53,7 @@ def write_connectivity(result: ConnectivityResult, out: str | os.PathLike) -> pa
         write_figure(draw_profiles(result), draft / "profiles")
         write_document(draft / RESULT_FILE, build_document(result))
 
-    replace_files(out, write_files, last=RESULT_FILE)
+    write_set(out, write_files, FILES)
     return out / RESULT_FILE
 
 
@@ -87,6 +86,7 @@ def build_document(result: ConnectivityResult) -> dict[str, Any]:
             "kind": "connectivity",
             "findings": describe_findings(result),
             "cautions": result.cautions,
+            "notes": result.notes,
             "from_epsilon": result.from_epsilon,
             "summaries": summaries,
             "pairs": pairs,

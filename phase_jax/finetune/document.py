@@ -35,6 +35,7 @@ def build_fine_tuning_document(result: FineTuningResult) -> dict[str, Any]:
         "kind": KIND,
         "verdict": describe_outcome(first),
         "cautions": result.cautions,
+        "notes": result.notes,
         "epsilon_star": describe_estimate(result.epsilon_star, first.config.solver.train_loss),
         "threshold": describe_threshold(first.clean_example_losses),
         "extrapolations": [_describe_extrapolation(e, result) for e in result.extrapolations],

@@ -64,6 +64,7 @@ class FineTuningResult:
       cautions: What a reader must know, in words.
       gradients: Stage (`clean` and the attacks) -> example gradients taken in it.
       seconds: Stage -> seconds spent in it.
+      notes: What happened on the way that a reader should know: an interruption, say.
     """
 
     config: SweepConfig
@@ -76,6 +77,7 @@ class FineTuningResult:
     cautions: tuple[str, ...]
     gradients: dict[str, int]
     seconds: dict[str, float]
+    notes: tuple[str, ...] = ()
 
     @property
     def epsilon_star(self) -> EpsilonStarEstimate:

@@ -14,6 +14,7 @@ from phase_jax.finetune.cautions import describe_cautions
 from phase_jax.finetune.configure import build_clean_config, build_tuned_config
 from phase_jax.finetune.extrapolate import extrapolate, fit_line, take_train_losses
 from phase_jax.finetune.result import FineTuningResult
+from phase_jax.finetune.stages import StageFiles
 from phase_jax.sweep.assemble import join_lanes, solve_lanes, take_clean_lanes
 from phase_jax.sweep.cost import count_gradients
 from phase_jax.sweep.execute import Clock, Start
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from phase_jax.config import SweepConfig
     from phase_jax.finetune.result import Extrapolation
+    from phase_jax.sweep.checkpoint import CheckpointPlan
     from phase_jax.sweep.execute import SweepProgress
     from phase_jax.sweep.result import LaneResults
     from phase_jax.sweep.setup import PreparedSweep
@@ -54,6 +56,7 @@ class _Problem(NamedTuple):
     dataset: Dataset
     objective: Any
     progress_fn: Callable[[SweepProgress], None] | None
+    files: StageFiles
 
     def prepare(self, config: SweepConfig) -> PreparedSweep:
         return prepare_sweep(config, model=self.model, data=self.dataset, objective=self.objective)
@@ -69,6 +72,9 @@ def run_fine_tuning(
     objective: Any = None,
     progress_fn: Callable[[SweepProgress], None] | None = None,
     stage_fn: Callable[[str], None] | None = None,
+    checkpoint: CheckpointPlan | None = None,
+    stop_fn: Callable[[], int | None] | None = None,
+    note_fn: Callable[[str], object] | None = None,
 ) -> FineTuningResult:
     """Fine-tune a clean model at small attack strengths and extrapolate to epsilon*.
 
@@ -86,20 +92,35 @@ def run_fine_tuning(
       objective: As in `run_sweep`.
       progress_fn: As in `run_sweep`; hears of every stage's program.
       stage_fn: Called with `clean` or an attack's name when its stage begins.
+      checkpoint: Where to save, and to go on from if something is there; every training after the
+        first adds a number to the name. Nothing is removed at the end.
+      stop_fn: As in `run_sweep`.
+      note_fn: As in `run_sweep`.
 
     Returns:
       The result; `write_fine_tuning` writes it to a directory.
 
     Raises:
       InputError: A field or an argument is not allowed, the run is of other data or another
-        network, or has no clean lane to start from.
+        network, or has no clean lane to start from; or the checkpoint belongs to another run.
+      InterruptedRunError: A checkpoint cannot be written.
+      StoppedRunError: `stop_fn` asked for it.
     """
     fine_tuning = FineTuningConfig() if fine_tuning is None else fine_tuning
     validate_config(config)
     validate_fine_tuning(fine_tuning)
-    problem = _settle_problem(config, clean, model, data, objective, progress_fn)
-    tell = stage_fn or (lambda stage: None)
     environment = describe_environment()
+    files = StageFiles(
+        checkpoint,
+        config,
+        fine_tuning,
+        _take_start(clean, config),
+        environment=environment,
+        stop_fn=stop_fn,
+        note_fn=note_fn,
+    )
+    problem = _settle_problem(config, clean, model, data, objective, progress_fn, files)
+    tell = stage_fn or (lambda stage: None)
     tell(CLEAN)
     clock = Clock()
     lanes, origin, num_gradients = _get_clean_lanes(problem, clean, clock)
@@ -116,15 +137,29 @@ def run_fine_tuning(
         find_fn = sweep.objective.supremum_fn
         supremum = np.inf if find_fn is None else find_fn(sweep.frequencies)
         extrapolations += extrapolate(run, supremum)
-    return _gather(config, fine_tuning, origin, runs, extrapolations, gradients, seconds)
+    result = _gather(config, fine_tuning, origin, runs, extrapolations, gradients, seconds)
+    return dataclasses.replace(result, notes=files.notes)
+
+
+def _take_start(clean: Any, config: SweepConfig) -> Any:
+    """Take the parameters and state that lanes start from; None where they are trained first."""
+    if not isinstance(clean, SweepResult):
+        return clean
+    return jax.tree.map(lambda leaf: leaf[0, : config.num_seeds], (clean.params, clean.model_state))
 
 
 def _settle_problem(
-    config: SweepConfig, clean: Any, model: Any, data: Any, objective: Any, progress_fn: Any
+    config: SweepConfig,
+    clean: Any,
+    model: Any,
+    data: Any,
+    objective: Any,
+    progress_fn: Any,
+    files: StageFiles,
 ) -> _Problem:
     """Load the images once; hold a run that is started from to the same images and network."""
     if not isinstance(clean, SweepResult):
-        return _Problem(config, model, prepare_data(config, data), objective, progress_fn)
+        return _Problem(config, model, prepare_data(config, data), objective, progress_fn, files)
     if config.num_seeds > len(clean.seeds):
         raise InputError(
             f"--seeds: {config.num_seeds} is not allowed, the run that is started from has "
@@ -139,7 +174,8 @@ def _settle_problem(
     wanted = dataclasses.replace(clean, config=config)
     dataset = reopen_data(wanted, data)
     network = reopen_model(wanted, dataset, model)
-    return _Problem(config, network, dataset, reopen_objective(wanted, objective), progress_fn)
+    objective = reopen_objective(wanted, objective)
+    return _Problem(config, network, dataset, objective, progress_fn, files)
 
 
 def _get_clean_lanes(
@@ -154,7 +190,8 @@ def _get_clean_lanes(
         return lanes, {"kind": RUN}, count_gradients(sweep, config.num_seeds)
     sweep = problem.prepare(build_clean_config(config))
     if clean is None:
-        lanes = run_lanes(sweep, [0.0], clock, progress_fn=problem.progress_fn)
+        file = problem.files.open(CLEAN, sweep, [0.0])
+        lanes = run_lanes(sweep, [0.0], clock, file=file, progress_fn=problem.progress_fn)
         return lanes, {"kind": TRAINED}, count_gradients(sweep, config.num_seeds)
     lanes = run_lanes(
         sweep,
@@ -217,10 +254,19 @@ def _fine_tune(
     for strengths in rounds:
         before = parts[-1]
         starts = Start(*jax.tree.map(lambda leaf: leaf[0], (before.params, before.model_state)))
+        file = problem.files.open(sweep.config.attack.name, sweep, strengths)
         parts.append(
-            run_lanes(sweep, strengths, clock, starts=starts, progress_fn=problem.progress_fn)
+            run_lanes(
+                sweep,
+                strengths,
+                clock,
+                starts=starts,
+                file=file,
+                progress_fn=problem.progress_fn,
+            )
         )
-    return solve_lanes(sweep, join_lanes(parts), environment, clock)
+    notes = problem.files.notes
+    return solve_lanes(sweep, join_lanes(parts), environment, clock, notes=notes)
 
 
 def _gather(

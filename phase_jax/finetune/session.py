@@ -13,10 +13,11 @@ from rich.table import Table
 from phase_jax.environment import enable_compilation_cache
 from phase_jax.finetune.run import CLEAN, ImportedModel, run_fine_tuning
 from phase_jax.finetune.write import write_fine_tuning
+from phase_jax.interruption import StopSignals
 from phase_jax.models.torch_import import load_torch_parameters
 from phase_jax.report.console import ProgressDisplay, format_seconds
 from phase_jax.report.read import load_run
-from phase_jax.report.session import explain_memory
+from phase_jax.report.session import SessionOptions, explain_memory
 from phase_jax.report.wording import describe_outcome, format_epsilon
 from phase_jax.sweep.setup import prepare_data, prepare_model
 
@@ -49,8 +50,7 @@ def run_and_report_fine_tuning(
     clean: Any,
     source: str | None,
     out: pathlib.Path,
-    *,
-    use_cache: bool = True,
+    options: SessionOptions | None = None,
 ) -> int:
     """Run a fine-tuning, show its progress, write its files and print its verdict.
 
@@ -59,17 +59,19 @@ def run_and_report_fine_tuning(
       fine_tuning: What is fine-tuned; validated.
       clean: Where to start, as `load_start` returns it.
       source: What the user called it.
-      out: The directory, claimed.
-      use_cache: Whether compiled programs are kept for the next run.
+      out: The directory, claimed; checkpoints in it are continued.
+      options: How to treat this machine.
 
     Returns:
       Exit status 0.
 
     Raises:
-      InputError: A field does not fit the data or the start.
+      InputError: A field does not fit the data or the start, or a checkpoint is of other settings.
       InterruptedRunError: The device's memory or the disk is full.
+      StoppedRunError: SIGTERM or SIGINT arrived.
     """
-    if use_cache:
+    options = options or SessionOptions()
+    if options.use_cache:
         enable_compilation_cache()
     console = Console(file=sys.stdout)
 
@@ -77,9 +79,20 @@ def run_and_report_fine_tuning(
         if stage != CLEAN or source is None:
             console.print(STAGES[stage], style="bold", highlight=False)
 
-    with explain_memory(), ProgressDisplay(console) as display:
+    with (
+        explain_memory(),
+        ProgressDisplay(console) as display,
+        StopSignals(options.grace_seconds) as signals,
+    ):
         result = run_fine_tuning(
-            config, fine_tuning, clean=clean, progress_fn=display.show, stage_fn=announce
+            config,
+            fine_tuning,
+            clean=clean,
+            progress_fn=display.show,
+            stage_fn=announce,
+            checkpoint=options.plan_checkpoint(out),
+            stop_fn=signals.poll,
+            note_fn=display.note,
         )
     if source is not None:
         result = dataclasses.replace(result, origin={**result.origin, "place": source})

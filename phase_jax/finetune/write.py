@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from phase_jax.config import FINE_TUNING_ATTACKS
 from phase_jax.finetune.document import build_fine_tuning_document, list_points
-from phase_jax.report.directory import RESULT_FILE, make_directory
-from phase_jax.report.write import write_csv, write_document, write_figure, write_result
-from phase_jax.storage.atomic import replace_files
+from phase_jax.report.directory import RESULT_FILE
+from phase_jax.report.write import write_csv, write_document, write_figure, write_result, write_set
 
 if TYPE_CHECKING:
     import os
@@ -46,7 +45,6 @@ def write_fine_tuning(result: FineTuningResult, out: str | os.PathLike) -> pathl
     from phase_jax.finetune.plots import draw_fit, draw_schedule
 
     out = pathlib.Path(out)
-    make_directory(out)
 
     def write_files(draft: pathlib.Path) -> None:
         for attack, run in result.runs.items():
@@ -56,5 +54,5 @@ def write_fine_tuning(result: FineTuningResult, out: str | os.PathLike) -> pathl
         write_figure(draw_schedule(result), draft / "schedule")
         write_document(draft / RESULT_FILE, build_fine_tuning_document(result))
 
-    replace_files(out, write_files, last=RESULT_FILE)
+    write_set(out, write_files, FILES)
     return out / RESULT_FILE

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import enum
 import pathlib
+import re
 import time
 from typing import TYPE_CHECKING
 
-from phase_jax.storage.atomic import DRAFT_PREFIX, explain_failures, remove_entries, settle
-from phase_jax.storage.checkpoint import PREVIOUS_SUFFIX
+from phase_jax.storage.atomic import DRAFT_PREFIX, remove_entries, settle
 from phase_jax.storage.lock import LOCK_FILE, hold_directory
 from phase_jax.types import InputError
 
@@ -24,8 +24,7 @@ PARAMETERS = "parameters"
 ADVERSARIAL_FILE = "adversarial.npz"
 PAGE_FILE = "report.html"
 COMPARISON_FILE = "comparison.html"
-CHECKPOINT_STEM = "checkpoint"
-CHECKPOINT = f"{CHECKPOINT_STEM}.npz"
+CHECKPOINT = "checkpoint.npz"
 RUN_FILES = frozenset(
     {
         RESULT_FILE,
@@ -47,10 +46,8 @@ RUN_FILES = frozenset(
         "transition.svg",
     }
 )
-CHECKPOINTS = frozenset(
-    CHECKPOINT_STEM + part + suffix
-    for part in (".npz", "-seeds.npz", "-epsilons.npz")
-    for suffix in ("", PREVIOUS_SUFFIX)
+_CHECKPOINTS = re.compile(
+    r"checkpoint(-(seeds|epsilons|measure|tuning|(tuning-)?\d+))?\.npz(\.previous)?"
 )
 
 
@@ -65,6 +62,8 @@ class Claim(enum.Enum):
     """An unfinished run there goes on; where there is none, it begins."""
     EXTEND = enum.auto()
     """A finished run there gets more lanes."""
+    GROW = enum.auto()
+    """What is there goes on or gets more lanes; where nothing is, it begins."""
 
 
 @contextlib.contextmanager
@@ -74,7 +73,7 @@ def claim_directory(
     claim: Claim = Claim.NEW,
     *,
     files: frozenset[str] = RUN_FILES,
-    is_resumable: bool = True,
+    is_extendable: bool = True,
 ) -> Iterator[pathlib.Path]:
     """Hold the directory of a run while it runs; a directory left empty goes again.
 
@@ -83,7 +82,7 @@ def claim_directory(
       config: Names the default directory.
       claim: What to do with what it holds.
       files: Names that such a run writes.
-      is_resumable: Whether such a run can go on, or be extended.
+      is_extendable: Whether such a run can be extended.
 
     Yields:
       The directory; it exists, is writable and nobody else's.
@@ -100,18 +99,24 @@ def claim_directory(
         settle(path, RESULT_FILE)
         held = {entry.name for entry in path.iterdir() if entry.name != LOCK_FILE}
         held = {name for name in held if not name.startswith(DRAFT_PREFIX)}
-        strangers = sorted(held - files - CHECKPOINTS)
+        checkpoints = {name for name in held if is_checkpoint(name)}
+        strangers = sorted(held - files - checkpoints)
         if strangers:
             raise InputError(
                 f"--out: {str(path)!r} holds {strangers[0]!r}, which no run wrote; "
                 "give another directory"
             )
-        _check_held(path, held, claim, is_resumable=is_resumable)
-        remove_entries(path, set() if claim in (Claim.RESUME, Claim.EXTEND) else set(CHECKPOINTS))
+        _check_held(path, held, claim, is_extendable=is_extendable)
+        remove_entries(path, checkpoints if claim in (Claim.NEW, Claim.OVERWRITE) else set())
         yield path
 
 
-def _check_held(path: pathlib.Path, held: set[str], claim: Claim, *, is_resumable: bool) -> None:
+def is_checkpoint(name: str) -> bool:
+    """Say whether a file's name is that of a checkpoint in a run's directory."""
+    return _CHECKPOINTS.fullmatch(name) is not None
+
+
+def _check_held(path: pathlib.Path, held: set[str], claim: Claim, *, is_extendable: bool) -> None:
     """Refuse what a claim does not allow."""
     is_finished = RESULT_FILE in held
     if claim is Claim.EXTEND and not is_finished:
@@ -120,24 +125,13 @@ def _check_held(path: pathlib.Path, held: set[str], claim: Claim, *, is_resumabl
             "--resume goes on with an unfinished one"
         )
     if claim in (Claim.NEW, Claim.RESUME) and is_finished:
-        extend = "--extend to add lanes to it, or " if is_resumable else ""
+        extend = "--extend to add lanes to it, or " if is_extendable else ""
         raise InputError(
             f"--out: {str(path)!r} holds a finished run already; give another directory, or pass "
             f"{extend}--overwrite to replace it"
         )
     if claim is Claim.NEW and held:
-        go_on = "--resume to go on with it, " if is_resumable else ""
         raise InputError(
-            f"--out: {str(path)!r} holds an unfinished run; pass {go_on}--overwrite to begin "
-            "again, or give another directory"
+            f"--out: {str(path)!r} holds an unfinished run; pass --resume to go on with it, "
+            "--overwrite to begin again, or give another directory"
         )
-
-
-def make_directory(path: pathlib.Path) -> None:
-    """Make a directory.
-
-    Raises:
-      InterruptedRunError: It cannot be made.
-    """
-    with explain_failures(path, "results are not written"):
-        path.mkdir(parents=True, exist_ok=True)

@@ -42,6 +42,10 @@ class SessionOptions:
     checkpoint_epochs: int | None = None
     grace_seconds: float = GRACE_SECONDS
 
+    def plan_checkpoint(self, out: pathlib.Path) -> CheckpointPlan:
+        """Plan the checkpoints of a run in its directory."""
+        return CheckpointPlan(out / CHECKPOINT, self.checkpoint_minutes, self.checkpoint_epochs)
+
 
 def run_and_report(
     config: SweepConfig,
@@ -67,7 +71,6 @@ def run_and_report(
       StoppedRunError: SIGTERM or SIGINT arrived.
     """
     options = options or SessionOptions()
-    plan = CheckpointPlan(out / CHECKPOINT, options.checkpoint_minutes, options.checkpoint_epochs)
     if options.use_cache:
         enable_compilation_cache()
     console = Console(file=sys.stdout)
@@ -79,13 +82,12 @@ def run_and_report(
         result = run_sweep(
             config,
             progress_fn=display.show,
-            checkpoint=plan,
+            checkpoint=options.plan_checkpoint(out),
             stop_fn=signals.poll,
             note_fn=display.note,
             earlier=load_run(out, field="--out") if extend else None,
         )
     write_result(result, out)
-    plan.remove()
     print_summary(console, result, out)
     return 0
 

@@ -15,12 +15,13 @@ from phase_jax.report.directory import (
     PAGE_FILE,
     PARAMETERS,
     RESULT_FILE,
-    make_directory,
+    RUN_FILES,
+    is_checkpoint,
 )
 from phase_jax.report.document import build_document
 from phase_jax.report.overfitting import list_gaps
 from phase_jax.report.transition import assess_transition, list_transition
-from phase_jax.storage.atomic import replace_files
+from phase_jax.storage.atomic import explain_failures, replace_files
 
 if TYPE_CHECKING:
     import os
@@ -44,7 +45,8 @@ def write_result(result: SweepResult, out: str | os.PathLike) -> pathlib.Path:
 
     Args:
       result: The sweep.
-      out: The directory; made if needed. Files of an earlier run in it are replaced.
+      out: The directory; made if needed. Files of an earlier run in it are replaced or, with the
+        checkpoints, removed.
 
     Returns:
       Path of `result.json`.
@@ -57,7 +59,6 @@ def write_result(result: SweepResult, out: str | os.PathLike) -> pathlib.Path:
     from phase_jax.report.transition_plots import draw_overfitting
 
     out = pathlib.Path(out)
-    make_directory(out)
     document = build_document(result)
     axes = {"epsilons": result.epsilons, "seeds": result.seeds}
     examples = {
@@ -86,8 +87,32 @@ def write_result(result: SweepResult, out: str | os.PathLike) -> pathlib.Path:
         write_text(draft / PAGE_FILE, build_page(result))
         write_document(draft / RESULT_FILE, document)
 
-    replace_files(out, write_files, last=RESULT_FILE)
+    write_set(out, write_files, RUN_FILES)
     return out / RESULT_FILE
+
+
+def write_set(
+    out: pathlib.Path, write_fn: Callable[[pathlib.Path], None], files: frozenset[str]
+) -> None:
+    """Write the files of a run, the document last; its checkpoints, and what is old, go.
+
+    Args:
+      out: The directory; made if needed.
+      write_fn: Writes the files into the directory that it is given.
+      files: Names that such a run may write.
+
+    Raises:
+      InterruptedRunError: The disk is full or the directory cannot be written to; what is there
+        stays as it is.
+    """
+    with explain_failures(out, "results are not written"):
+        out.mkdir(parents=True, exist_ok=True)
+    replace_files(
+        out,
+        write_fn,
+        last=RESULT_FILE,
+        is_replaced=lambda name: name in files or is_checkpoint(name),
+    )
 
 
 def list_transition_files(transition: Transition) -> dict[str, Callable[[pathlib.Path], None]]:

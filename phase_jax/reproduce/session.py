@@ -280,6 +280,7 @@ def _run_fine_tuning(name: str, config: SweepConfig, request: Request) -> None:
     from phase_jax.finetune.session import run_and_report_fine_tuning
     from phase_jax.finetune.write import FILES
     from phase_jax.report.read import load_run
+    from phase_jax.report.session import SessionOptions
 
     setting, clean = name.removesuffix(name_fine_tuning("")), None
     if has_run(request.out, setting, quick=request.quick):
@@ -287,14 +288,14 @@ def _run_fine_tuning(name: str, config: SweepConfig, request: Request) -> None:
         clean = load_run(source, field="--out")
     path = name_directory(request.out, name, quick=request.quick)
     tuning = load_fine_tuning(setting, quick=request.quick)
-    with claim_directory(path, config, Claim.OVERWRITE, files=FILES, is_resumable=False) as out:
+    with claim_directory(path, config, Claim.RESUME, files=FILES, is_extendable=False) as out:
         run_and_report_fine_tuning(
             config,
             tuning,
             clean,
             None if clean is None else setting,
             out,
-            use_cache=request.use_cache,
+            SessionOptions(use_cache=request.use_cache),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pathlib
 import shutil
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 DRAFT_PREFIX = ".tmp-"
 COMPLETE_SET = ".complete"
+LEFTOVERS = ".leftovers"
 
 
 @contextlib.contextmanager
@@ -44,7 +46,13 @@ def write_atomically(path: pathlib.Path, write_fn: Callable[[pathlib.Path], None
         os.replace(draft, path)
 
 
-def replace_files(path: pathlib.Path, write_fn: Callable[[pathlib.Path], None], last: str) -> None:
+def replace_files(
+    path: pathlib.Path,
+    write_fn: Callable[[pathlib.Path], None],
+    last: str,
+    *,
+    is_replaced: Callable[[str], object] = lambda name: False,
+) -> None:
     """Write a set of files into a directory: all of them, or none.
 
     The set is written elsewhere first. Once it is complete it has a name of its own, and who finds
@@ -54,6 +62,7 @@ def replace_files(path: pathlib.Path, write_fn: Callable[[pathlib.Path], None], 
       path: The directory; it exists. Its other files stay.
       write_fn: Writes the files into the directory that it is given.
       last: Name of the file whose presence says that the set is complete.
+      is_replaced: Which names belong to an earlier set: those that the new one lacks go with it.
 
     Raises:
       InterruptedRunError: The disk is full or the directory cannot be written to; the files there
@@ -67,6 +76,10 @@ def replace_files(path: pathlib.Path, write_fn: Callable[[pathlib.Path], None], 
             if file.is_file():
                 flush(file)
         settle(path, last)  # what a killed process left
+        held, new = ({entry.name for entry in place.iterdir()} for place in (path, draft))
+        leftovers = sorted(name for name in held - new if is_replaced(name))
+        (draft / LEFTOVERS).write_text(json.dumps(leftovers), encoding="utf-8")
+        flush(draft / LEFTOVERS)
         os.replace(draft, complete)
         settle(path, last)
 
@@ -78,10 +91,15 @@ def settle(path: pathlib.Path, last: str) -> None:
         return
     if (complete / last).exists():
         (path / last).unlink(missing_ok=True)
+    leftovers = complete / LEFTOVERS
+    if leftovers.exists():
+        for name in json.loads(leftovers.read_text(encoding="utf-8")):
+            _remove(path / name)
+        leftovers.unlink()
     for entry in sorted(complete.iterdir(), key=lambda entry: entry.name == last):
         target = path / entry.name
         if target.is_dir():
-            shutil.rmtree(target)
+            _remove(target)
         os.replace(entry, target)
     complete.rmdir()
 
@@ -106,7 +124,12 @@ def remove_entries(path: pathlib.Path, names: set[str]) -> None:
     """Remove some entries of a directory, and the drafts that a killed process left there."""
     for entry in path.iterdir():
         if entry.name in names or entry.name.startswith(DRAFT_PREFIX):
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            _remove(entry)
+
+
+def _remove(path: pathlib.Path) -> None:
+    """Remove a file or directory, if it is there."""
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

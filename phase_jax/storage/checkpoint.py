@@ -82,7 +82,7 @@ class CheckpointFile:
     @property
     def previous_path(self) -> pathlib.Path:
         """Where the last but one checkpoint is."""
-        return _name_previous(self.path)
+        return self.path.with_name(self.path.name + PREVIOUS_SUFFIX)
 
     def check_identity(self, identity: Mapping[str, Any]) -> None:
         """Make sure that what was found belongs to this run.
@@ -118,7 +118,7 @@ class CheckpointFile:
             "origin": saved.origin,
         }
         arrays = {**saved.arrays, HEADER: np.asarray(json.dumps(header))}
-        arrays[CHECKSUM] = np.asarray(_compute_digest(arrays))
+        arrays[CHECKSUM] = np.asarray(compute_digest(arrays))
         with (
             explain_failures(self.path, "the last good checkpoint is kept"),
             open_draft(self.path) as draft,
@@ -140,7 +140,7 @@ class CheckpointFile:
         try:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-            if str(arrays.pop(CHECKSUM)) != _compute_digest(arrays):
+            if str(arrays.pop(CHECKSUM)) != compute_digest(arrays):
                 return None
             header = json.loads(str(arrays.pop(HEADER)))
         except FileNotFoundError:
@@ -161,16 +161,6 @@ class CheckpointFile:
         return Saved(header["identity"], header["progress"], arrays, header["origin"])
 
 
-def remove_checkpoint(path: str | os.PathLike) -> None:
-    """Remove the checkpoints of a run that is complete."""
-    for place in (pathlib.Path(path), _name_previous(pathlib.Path(path))):
-        place.unlink(missing_ok=True)
-
-
-def _name_previous(path: pathlib.Path) -> pathlib.Path:
-    return path.with_name(path.name + PREVIOUS_SUFFIX)
-
-
 def _check_place(path: pathlib.Path) -> None:
     """Refuse a path where no checkpoint can be written, before anything is computed."""
     try:
@@ -185,7 +175,7 @@ def _check_place(path: pathlib.Path) -> None:
         ) from None
 
 
-def _compute_digest(arrays: Mapping[str, np.ndarray]) -> str:
+def compute_digest(arrays: Mapping[str, np.ndarray]) -> str:
     """Compute the SHA-256 of names, types, shapes and contents."""
     digest = hashlib.sha256()
     for name in sorted(arrays):

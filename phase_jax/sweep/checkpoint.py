@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from phase_jax.config import flatten_tree
-from phase_jax.storage.checkpoint import CheckpointFile, Saved, remove_checkpoint
+from phase_jax.storage.checkpoint import CheckpointFile, Saved, compute_digest
 from phase_jax.types import InputError, StoppedRunError
 
 if TYPE_CHECKING:
@@ -20,22 +20,20 @@ if TYPE_CHECKING:
 
     from phase_jax.config import SweepConfig
     from phase_jax.sweep.lanes import LaneLayout
-    from phase_jax.training import EpochInfo, LaneState
 
-KIND = "sweep"
+SWEEP = "sweep"
 SCHEMA_VERSION = 1
-PARTS = ("", "seeds", "epsilons")  # a run as a whole; what is added to a finished one
 # What may differ between a run and the one it continues: it changes no bit of a lane.
 FREE_FIELDS = ("data.data_dir", "target_epsilon", "solver.")
 
 
 class Training(NamedTuple):
-    """Lanes under way."""
+    """Lanes under way: in a sweep, say `LaneState` and `EpochInfo`."""
 
-    states: LaneState
+    states: Any
     """Every leaf [L, ...]; on the devices with the padding of their layout."""
-    history: EpochInfo
-    """Of the epochs done, NumPy arrays [L, t]."""
+    history: Any
+    """Of the epochs done, NumPy arrays [L, t], one of them `train_loss`."""
 
     @property
     def num_epochs(self) -> int:
@@ -58,23 +56,14 @@ class CheckpointPlan:
     epochs: int | None = None
 
     def name_part(self, part: str) -> CheckpointPlan:
-        """Name the checkpoint of one part of a run; that of the whole has no name."""
+        """Name the checkpoint of one part of a run; that of the whole, or the first, has none."""
         path = pathlib.Path(self.path)
         named = path.with_stem(f"{path.stem}-{part}") if part else path
         return dataclasses.replace(self, path=named)
 
-    def remove(self) -> None:
-        """Remove the checkpoints of a run whose results are written."""
-        for part in PARTS:
-            remove_checkpoint(self.name_part(part).path)
-
 
 class SweepFile:
-    """Saves a sweep at the ends of chunks, and stops it there when it is asked to.
-
-    Attributes:
-      notes: What the user should know about the checkpoint that was found.
-    """
+    """Saves lanes at the ends of chunks of epochs, and stops them there when it is asked to."""
 
     def __init__(
         self,
@@ -82,6 +71,8 @@ class SweepFile:
         identity: dict[str, Any],
         origin: str,
         *,
+        kind: str = SWEEP,
+        unit: str = "epoch",
         stop_fn: Callable[[], int | None] | None = None,
         note_fn: Callable[[str], object] | None = None,
     ):
@@ -91,24 +82,24 @@ class SweepFile:
           plan: Where and when to save; None for never.
           identity: What must be equal for a checkpoint to be continued.
           origin: Device and versions of this run.
+          kind: What kind of run this is; a checkpoint of another is refused.
+          unit: What the lanes' steps are called.
           stop_fn: Asked at the end of every chunk; a signal's number stops the run.
           note_fn: Hears every note.
 
         Raises:
           InputError: See `CheckpointFile`; or the checkpoint belongs to another run.
         """
-        self._identity, self._origin = identity, origin
+        self._identity, self._origin, self._unit = identity, origin, unit
         self._stop_fn, self._note_fn = stop_fn, note_fn
         self._file = self._seconds = self._epochs = None
         self._saved_at, self._num_saved = time.monotonic(), 0
-        self.notes: tuple[str, ...] = ()
         if plan is not None:
             self._seconds = None if plan.minutes is None else 60 * plan.minutes
             self._epochs = plan.epochs
-            self._file = CheckpointFile(plan.path, kind=KIND, version=SCHEMA_VERSION)
+            self._file = CheckpointFile(plan.path, kind=kind, version=SCHEMA_VERSION)
             self._file.check_identity(identity)
-            for note in self._file.notes:
-                self._add_note(note)
+            self._tell(*self._file.notes)
 
     def restore(self, layout: LaneLayout, fresh: Training) -> Training:
         """Bring what was saved to the devices; a new run has the fresh lanes.
@@ -127,14 +118,16 @@ class SweepFile:
         training = _unpack(lanes, saved.arrays, layout.num_lanes)
         states = layout.spread(training.states)._replace(key=fresh.states.key)
         self._num_saved = training.num_epochs
-        note = f"going on after epoch {training.num_epochs}"
+        note = f"going on after {self._unit} {training.num_epochs}"
         if saved.origin != self._origin:
             note += f"; begun on {saved.origin}, here is {self._origin}: last digits may differ"
-        self._add_note(note)
+        self._tell(note)
         return Training(states, training.history)
 
     def close_chunk(self, layout: LaneLayout, training: Training, num_epochs: int) -> None:
         """Save if it is time to, and after the last chunk; stop if asked to.
+
+        A stop after the last chunk leaves what follows, such as the evaluation, to the next start.
 
         Args:
           layout: How the lanes lie on the devices.
@@ -151,16 +144,18 @@ class SweepFile:
             lanes = layout.collect(training.states._replace(key=None))
             arrays = _pack(Training(lanes, training.history))
             if layout.is_writer:
-                self._file.save(Saved(self._identity, f"epoch {done}", arrays, self._origin))
+                progress = f"{self._unit} {done}"
+                self._file.save(Saved(self._identity, progress, arrays, self._origin))
             self._saved_at, self._num_saved = time.monotonic(), done
-        if stop and done < num_epochs:
+        if stop:
             then = "it can be resumed" if self._file else "nothing is saved"
-            raise StoppedRunError(f"stopped after epoch {done} of {num_epochs}; {then}", stop)
+            place = f"{self._unit} {done} of {num_epochs}"
+            raise StoppedRunError(f"stopped after {place}; {then}", stop)
 
-    def _add_note(self, note: str) -> None:
-        self.notes += (note,)
+    def _tell(self, *notes: str) -> None:
         if self._note_fn is not None:
-            self._note_fn(note)
+            for note in notes:
+                self._note_fn(note)
 
     def _is_due(self, layout: LaneLayout, done: int) -> bool:
         late = self._seconds is not None and time.monotonic() - self._saved_at >= self._seconds
@@ -180,9 +175,14 @@ def describe_origin(environment: dict[str, Any]) -> str:
     return f"{device['kind']} with jaxlib {versions['jaxlib']}"
 
 
-def _pack(training: Training) -> dict[str, np.ndarray]:
+def fingerprint_arrays(tree: Any) -> str:
+    """Compute the SHA-256 of the leaves of a pytree."""
+    return compute_digest(_pack(tree))
+
+
+def _pack(tree: Any) -> dict[str, np.ndarray]:
     """Name every leaf by its path."""
-    leaves = jax.tree_util.tree_leaves_with_path(training)
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
 
