@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import pathlib
 import shutil
 
 import numpy as np
 import pytest
 from small_problem import small_config
 
+import phase_jax
 from phase_jax import run_sweep, write_result
 from phase_jax.cli import main
 from phase_jax.connectivity.settings import FILES
+from phase_jax.report.wording import format_epsilon
 
 FAST = ["--points", "5", "--grid-size", "3", "--epochs", "1", "--no-compilation-cache"]
 
@@ -122,3 +125,16 @@ def test_a_finished_study_is_not_overwritten_unasked(run, study, capsys):
     assert main(["connectivity", str(run), "--out", str(study), *FAST]) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert (study / "result.json").read_bytes() == before
+
+
+def test_the_docs_state_the_committed_barriers():
+    root = pathlib.Path(phase_jax.__file__).resolve().parents[1]
+    document = json.loads((root / "results/connectivity/mnist/result.json").read_text())
+    docs = (root / "docs" / "connectivity.md").read_text(encoding="utf-8").splitlines()
+    for summary in document["summaries"]:
+        name = format_epsilon(summary["epsilon"])
+        (row,) = (line for line in docs if line.startswith(f"| {name} |"))
+        for mean, form in (("barrier", ".3f"), ("line_barrier", ".2f")):
+            for end in ("value", "low", "high"):
+                number = summary[mean][end]
+                assert number is None or format(number, form) in row, (name, mean, end)
