@@ -51,7 +51,7 @@ def ran(monkeypatch):
         ran.append((out.name, None))
         write(out, config, "sweep")
 
-    def fine_tune(config, fine_tuning, clean, source, out, *, use_cache):
+    def fine_tune(config, fine_tuning, clean, source, out, options):
         ran.append((out.name, clean))
         extrapolations = [{"name": name, **describe_star(value)} for name, value in STARS.items()]
         tuned = convert_to_plain(dataclasses.asdict(fine_tuning))

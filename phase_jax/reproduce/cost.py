@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from phase_jax.connectivity.settings import ConnectivitySettings
 from phase_jax.finetune.configure import build_tuned_config
+from phase_jax.reproduce.recipes import NUM_SELECTION
 
 if TYPE_CHECKING:
     from phase_jax.config import FineTuningConfig, SweepConfig
@@ -35,10 +37,9 @@ def estimate_hours(config: SweepConfig) -> float | None:
       Hours for all attack strengths and seeds together, or None for other networks than the
       paper's.
     """
-    model, training, images = config.model, config.training, config.data.num_train
-    size = config.model.hidden if model.name == "mnist_cnn" else model.width
-    forward = FORWARD.get((model.name, size or 0))
-    if forward is None or images is None:
+    training, images = config.training, config.data.num_train
+    seconds = _estimate_forward(config)
+    if seconds is None or images is None:
         return None
     steps = 1 if config.attack.name == "fgm" else config.attack.num_steps
     # A gradient in the input costs as much again as the forward pass, one in all parameters twice.
@@ -46,8 +47,7 @@ def estimate_hours(config: SweepConfig) -> float | None:
     per_test = 2 * config.evaluation.num_steps + 1
     passes = images * per_train + config.data.num_selection * per_test
     lanes = len(config.epsilons) * config.num_seeds
-    rate = NARROW_RATE if forward < NARROW_FORWARD else RATE
-    return lanes * training.num_epochs * passes * forward / rate / 3600
+    return lanes * training.num_epochs * passes * seconds / 3600
 
 
 def estimate_fine_tuning_hours(config: SweepConfig, fine_tuning: FineTuningConfig) -> float | None:
@@ -57,6 +57,33 @@ def estimate_fine_tuning_hours(config: SweepConfig, fine_tuning: FineTuningConfi
     # The grid of a configuration always has clean training in it, which is not fine-tuned.
     share = len(fine_tuning.epsilons) / (len(fine_tuning.epsilons) + 1)
     return None if None in hours else share * sum(value or 0.0 for value in hours)
+
+
+def estimate_connection_hours(config: SweepConfig, num_ends: int) -> float | None:
+    """Estimate the hours of connecting a setting's networks, as `estimate_hours`.
+
+    Args:
+      config: The setting.
+      num_ends: Attack strengths at which curves end.
+    """
+    images, seconds = config.data.num_train, _estimate_forward(config)
+    if seconds is None or images is None:
+        return None
+    study = ConnectivitySettings()
+    networks = 2 * study.num_points + study.grid_size**2 + 3
+    # Each network sees the training images twice, BatchNorm's statistics first, and the test ones.
+    passes = 3 * config.training.num_epochs * images + networks * (2 * images + NUM_SELECTION)
+    return num_ends * config.num_seeds * passes * seconds / 3600
+
+
+def _estimate_forward(config: SweepConfig) -> float | None:
+    """Estimate the seconds of one forward pass on one image, None for unknown networks."""
+    model = config.model
+    size = model.hidden if model.name == "mnist_cnn" else model.width
+    forward = FORWARD.get((model.name, size or 0))
+    if forward is None:
+        return None
+    return forward / (NARROW_RATE if forward < NARROW_FORWARD else RATE)
 
 
 def format_hours(hours: float | None) -> str:

@@ -14,7 +14,14 @@ from phase_jax.reproduce.paper import (
     find_star,
     list_lanes,
 )
-from phase_jax.reproduce.registry import FGM_ROWS, FINE_TUNING, ITEMS, Kind, name_fine_tuning
+from phase_jax.reproduce.registry import (
+    FGM_ROWS,
+    FINE_TUNING,
+    ITEMS,
+    Kind,
+    name_connection,
+    name_fine_tuning,
+)
 
 if TYPE_CHECKING:
     from phase_jax.reproduce.runs import Run
@@ -83,7 +90,7 @@ def build_entries(
     """Set a table's printed numbers beside those of the runs that are there.
 
     Args:
-      name: Item of the registry, of kind STARS or LANES.
+      name: Item of the registry, of a kind that is trained.
       rows: The rows wanted.
       runs: Finished runs by setting.
       reasons: Why a setting has no run, in words.
@@ -93,6 +100,13 @@ def build_entries(
     """
     item, entries = ITEMS[name], []
     for row in rows:
+        if item.kind is Kind.BARRIERS:
+            run = runs.get(name_connection(row))
+            entries += describe_barriers(row, item.epsilons_255, run, reasons)
+            continue
+        if item.kind is Kind.GAPS:
+            entries += describe_gaps(row, runs.get(row), reasons)
+            continue
         if item.kind is Kind.LANES:
             entries += describe_lanes(row, item.epsilons_255, runs.get(row), reasons)
             entries += describe_stars(row, runs.get(row), reasons)
@@ -106,6 +120,56 @@ def build_entries(
                 run = runs.get(name_fine_tuning(row))
                 entries.append(describe_extrapolation(row, method, run, reasons))
     return entries
+
+
+def describe_barriers(
+    row: str, epsilons_255: tuple[float, ...], run: Run | None, reasons: dict[str, str]
+) -> list[Entry]:
+    """Describe the barriers between clean networks and those of every attack strength drawn."""
+    entries = []
+    for epsilon in epsilons_255:
+        entry = Entry(row, "barrier", epsilon)
+        if run is None:
+            entries.append(entry._replace(note=reasons.get(name_connection(row), "")))
+            continue
+        found = [
+            summary["barrier"]
+            for summary in run.document["summaries"]
+            if abs(summary["epsilon"] * SCALE - epsilon) < MATCH
+        ]
+        notes = "; ".join((*run.differences, *run.document["cautions"]))
+        if not found or found[0]["value"] is None:
+            lack = "no pair of networks here; two clean ones need --seeds 2"
+            entries.append(entry._replace(note=notes or lack))
+            continue
+        value, low, high = (found[0][field] for field in ("value", "low", "high"))
+        entries.append(entry._replace(value=value, low=low, high=high, status="OK", note=notes))
+    return entries
+
+
+def describe_gaps(row: str, run: Run | None, reasons: dict[str, str]) -> list[Entry]:
+    """Describe how far the generalisation gap has grown at the end, at every attack strength."""
+    if run is None:
+        return [Entry(row, "gap_ratio", note=reasons.get(row, ""))]
+    entries = []
+    for found in run.document["overfitting"]["final_ratios"]:
+        entry = Entry(row, "gap_ratio", found["epsilon"] * SCALE, note="; ".join(run.differences))
+        if found["ratio"] is None:
+            entries.append(entry._replace(status="no usable lane"))
+            continue
+        half = _find_half_width(found["standard_error"], len(run.document["epsilon_star"]["seeds"]))
+        ends = {} if half is None else {"low": found["ratio"] - half, "high": found["ratio"] + half}
+        entries.append(entry._replace(value=found["ratio"], status="OK", **ends))
+    return entries
+
+
+def _find_half_width(standard_error: float | None, number: int) -> float | None:
+    """Find half the width of a Student t interval, None where there is no standard error."""
+    if standard_error is None or number < 2:
+        return None
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, number - 1)) * standard_error
 
 
 def name_star(method: str = FROM_SCRATCH) -> str:
@@ -202,10 +266,8 @@ def _measure_lane(run: Run | None, epsilon_255: float, metric: str) -> dict[str,
     mean = statistics.fmean(values)
     measured = {"status": "OK", "note": note, "value": mean}
     if len(values) >= 2:
-        from scipy.stats import t
-
-        half = float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values)
-        half /= math.sqrt(len(values))
+        error = statistics.stdev(values) / math.sqrt(len(values))
+        half = _find_half_width(error, len(values)) or 0.0
         measured |= {"low": mean - half, "high": mean + half}
     return measured
 

@@ -11,14 +11,20 @@ from rich.table import Table
 from phase_jax.data.directory import check_available
 from phase_jax.report.wording import format_duration
 from phase_jax.reproduce.catalogue import load_fine_tuning, load_setting
-from phase_jax.reproduce.cost import estimate_fine_tuning_hours, estimate_hours, format_hours
+from phase_jax.reproduce.cost import (
+    estimate_connection_hours,
+    estimate_fine_tuning_hours,
+    estimate_hours,
+    format_hours,
+)
 from phase_jax.reproduce.registry import (
     ITEMS,
-    NOT_YET,
     Item,
     Kind,
+    list_connections,
     list_fine_tunings,
     list_settings,
+    name_connection,
     name_fine_tuning,
 )
 from phase_jax.reproduce.runs import has_run, has_study
@@ -63,9 +69,7 @@ def list_rows(
     name: str, item: Item, out: pathlib.Path, data_dir: str | None
 ) -> list[tuple[str, ...]]:
     """List an item: its title, then its rows with data, hours and results."""
-    state = f"{item.later}: {NOT_YET}" if item.later else ""
-    if item.kind is Kind.NOTHING and not item.later:
-        state = "nothing to compute"
+    state = "nothing to compute" if item.kind is Kind.NOTHING else ""
     rows = [(f"[bold]{name}[/bold]", f"[bold]{item.title}[/bold]", "", "", state)]
     for row in item.rows:
         if item.kind is Kind.STUDIES:
@@ -81,6 +85,12 @@ def list_rows(
             config, tuning = load_setting(setting), load_fine_tuning(setting)
             hours = format_hours(estimate_fine_tuning_hours(config, tuning))
             run = name_fine_tuning(setting)
+            data = _describe_data(setting, data_dir)
+            rows.append(("", f"  {run}", data, hours, _state(has_run, run, out)))
+        for setting in list_connections(name, (row,)):
+            num_ends = len(item.epsilons_255)
+            hours = format_hours(estimate_connection_hours(load_setting(setting), num_ends))
+            run = name_connection(setting)
             data = _describe_data(setting, data_dir)
             rows.append(("", f"  {run}", data, hours, _state(has_run, run, out)))
     return rows

@@ -18,8 +18,18 @@ class Kind(enum.Enum):
 
     STARS = "critical attack strengths"
     LANES = "losses and accuracies of every attack strength, and epsilon*"
+    BARRIERS = "barriers between clean networks and those of every attack strength"
+    GAPS = "growth of the generalisation gap at every attack strength"
     STUDIES = "studies of the linear model"
     NOTHING = "nothing to compute"
+
+
+class Stage(enum.Enum):
+    """What is done with a setting; the value follows its name in that of the run."""
+
+    SWEEP = ""
+    FINE_TUNING = "-finetune"
+    CONNECTION = "-connectivity"
 
 
 class Item(NamedTuple):
@@ -30,8 +40,7 @@ class Item(NamedTuple):
       kind: What it is made of.
       rows: Settings, or studies of `phase_jax.simulate`, by name.
       methods: For STARS: the quantities printed for every row.
-      epsilons_255: For LANES: the attack strengths printed; all where empty.
-      later: What is not available yet, in words; empty where all is.
+      epsilons_255: For LANES and BARRIERS: the attack strengths printed; all where empty.
     """
 
     title: str
@@ -39,7 +48,6 @@ class Item(NamedTuple):
     rows: tuple[str, ...] = ()
     methods: tuple[str, ...] = (FROM_SCRATCH,)
     epsilons_255: tuple[float, ...] = ()
-    later: str = ""
 
 
 PREACT = "cifar10-preactresnet18"
@@ -47,7 +55,12 @@ FINE_TUNED = (f"{PREACT}-10k-linf", f"{PREACT}-50k-l2", f"{PREACT}-50k-linf")
 FINE_TUNING = tuple(f"finetune_{attack}_{points}" for attack in ("pgd", "fgm") for points in (1, 3))
 FGM_ROWS = {f"{PREACT}-{size}-linf": f"{PREACT}-{size}-linf-fgm" for size in ("10k", "50k")}
 """Rows of Table 2, and the settings that say from where on FGM is unstable."""
-NOT_YET = "not available yet"
+TRAINED = (Kind.STARS, Kind.LANES, Kind.BARRIERS, Kind.GAPS)
+"""Kinds whose rows are settings."""
+PRINTED = (Kind.STARS, Kind.LANES)
+"""Kinds of which the paper prints losses."""
+
+CONNECTED = "figure4"
 
 ITEMS = {
     "table1": Item(
@@ -128,10 +141,13 @@ ITEMS = {
         ("trajectory", "parameter-test"),
     ),
     "figure3": Item("Linear model: p-values of the train loss", Kind.STUDIES, ("loss-test",)),
-    "figure4": Item(
-        "Connectivity of clean and robust models", Kind.NOTHING, later="mode connectivity"
+    CONNECTED: Item(
+        "Connectivity of clean and robust models",
+        Kind.BARRIERS,
+        (f"{PREACT}-50k-linf",),
+        epsilons_255=(0, 0.5, 2, 8),
     ),
-    "figure5": Item("Overfitting after the 101st epoch", Kind.NOTHING, later="overfitting curves"),
+    "figure5": Item("Overfitting after the 101st epoch", Kind.GAPS, (f"{PREACT}-50k-linf",)),
     "figurea1": Item(
         "Train loss against epsilon for three data sets",
         Kind.LANES,
@@ -179,7 +195,7 @@ def select_rows(name: str, wanted: str | None) -> tuple[str, ...]:
 
 def list_settings(name: str, rows: tuple[str, ...]) -> tuple[str, ...]:
     """List the settings that rows of an item are computed from."""
-    if ITEMS[name].kind not in (Kind.STARS, Kind.LANES):
+    if ITEMS[name].kind not in TRAINED:
         return ()
     methods = set(ITEMS[name].methods)
     settings = list(rows) if methods - set(FINE_TUNING) else []
@@ -192,6 +208,24 @@ def list_fine_tunings(name: str, rows: tuple[str, ...]) -> tuple[str, ...]:
     return rows if set(ITEMS[name].methods) & set(FINE_TUNING) else ()
 
 
+def list_connections(name: str, rows: tuple[str, ...]) -> tuple[str, ...]:
+    """List the settings whose networks are connected for rows of an item."""
+    return rows if ITEMS[name].kind is Kind.BARRIERS else ()
+
+
 def name_fine_tuning(setting: str) -> str:
     """Name the run of the fine-tuning that starts from a setting's clean model."""
-    return f"{setting}-finetune"
+    return setting + Stage.FINE_TUNING.value
+
+
+def name_connection(setting: str) -> str:
+    """Name the study that connects the networks of a setting."""
+    return setting + Stage.CONNECTION.value
+
+
+def split_run(run: str) -> tuple[str, Stage]:
+    """Split a run's name into its setting and what is done with it."""
+    for stage in (Stage.FINE_TUNING, Stage.CONNECTION):
+        if run.endswith(stage.value):
+            return run.removesuffix(stage.value), stage
+    return run, Stage.SWEEP

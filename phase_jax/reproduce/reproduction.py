@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phase_jax.report.document import convert_to_plain
 from phase_jax.reproduce.entries import Entry
-from phase_jax.reproduce.registry import ITEMS, NOT_YET, Kind
+from phase_jax.reproduce.registry import ITEMS, Kind
 from phase_jax.reproduce.render import render_markdown
 from phase_jax.storage.atomic import write_atomically
 
@@ -57,10 +57,8 @@ class Reproduction(NamedTuple):
     @property
     def legend(self) -> str:
         """What the numbers are."""
-        later = ITEMS[self.name].later
-        missing = f" {later.capitalize()}: {NOT_YET}." if later and self.mode != PUBLISHED else ""
         is_study = ITEMS[self.name].kind is Kind.STUDIES
-        return (STUDY_LEGENDS if is_study else LEGENDS)[self.mode] + missing
+        return (STUDY_LEGENDS if is_study else LEGENDS)[self.mode]
 
     @property
     def value_name(self) -> str:

@@ -10,7 +10,7 @@ from phase_jax.report.directory import RESULT_FILE
 from phase_jax.report.document import SCHEMA_VERSION
 from phase_jax.report.read import read_document
 from phase_jax.reproduce.catalogue import load_fine_tuning, load_setting
-from phase_jax.reproduce.registry import name_fine_tuning
+from phase_jax.reproduce.registry import Stage, name_connection, name_fine_tuning
 
 if TYPE_CHECKING:
     import pathlib
@@ -99,6 +99,29 @@ def read_fine_tuning(out: pathlib.Path, setting: str, *, quick: bool) -> Run | N
     differences = find_differences(load_setting(setting, quick=quick), document["config"])
     differences += find_differences(fine_tuning, document["fine_tuning"])
     return Run(path, document, differences, None)
+
+
+def read_connection(out: pathlib.Path, setting: str, *, quick: bool) -> Run | None:
+    """Read a finished study of a setting's connectivity, None where there is none.
+
+    Raises:
+      InputError: What is there is not the result of a study of connectivity.
+    """
+    name = name_connection(setting)
+    if not has_run(out, name, quick=quick):
+        return None
+    path = name_directory(out, name, quick=quick)
+    document = read_document(path / RESULT_FILE, "connectivity", field="--out")
+    config = document["source"]["config"]
+    return Run(path, document, find_differences(load_setting(setting, quick=quick), config), None)
+
+
+READ_FNS = {
+    Stage.SWEEP: read_run,
+    Stage.FINE_TUNING: read_fine_tuning,
+    Stage.CONNECTION: read_connection,
+}
+"""What reads the result of a stage of a setting."""
 
 
 def read_study(out: pathlib.Path, study: str, *, quick: bool) -> dict[str, Any] | None:

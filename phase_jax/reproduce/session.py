@@ -9,17 +9,28 @@ from typing import TYPE_CHECKING
 
 from phase_jax.data.directory import check_available
 from phase_jax.report.console import open_console
-from phase_jax.report.directory import Claim, claim_directory
 from phase_jax.reproduce.catalogue import load_fine_tuning, load_setting
-from phase_jax.reproduce.cost import estimate_fine_tuning_hours, estimate_hours, format_hours
+from phase_jax.reproduce.cost import (
+    estimate_connection_hours,
+    estimate_fine_tuning_hours,
+    estimate_hours,
+    format_hours,
+)
 from phase_jax.reproduce.entries import build_entries
+from phase_jax.reproduce.execute import RUN_FNS, run_study
 from phase_jax.reproduce.registry import (
+    CONNECTED,
     ITEMS,
+    PRINTED,
     Kind,
+    Stage,
+    list_connections,
     list_fine_tunings,
     list_settings,
+    name_connection,
     name_fine_tuning,
     select_rows,
+    split_run,
 )
 from phase_jax.reproduce.render import print_reproduction
 from phase_jax.reproduce.reproduction import (
@@ -30,11 +41,10 @@ from phase_jax.reproduce.reproduction import (
     write_reproduction,
 )
 from phase_jax.reproduce.runs import (
+    READ_FNS,
     has_run,
     has_study,
     name_directory,
-    read_fine_tuning,
-    read_run,
     read_study,
 )
 from phase_jax.reproduce.studies import REGIME_STUDY, describe_regimes
@@ -116,12 +126,10 @@ def run_reproduction(request: Request) -> int:
 def check_item(name: str, request: Request) -> bool:
     """Say whether an item can be had; refuse it where it was asked for by name."""
     item = ITEMS[name]
-    if request.from_published and item.kind not in (Kind.STARS, Kind.LANES):
+    if request.from_published and item.kind not in PRINTED:
         reason = f"--from-published: {name} prints no losses to solve"
     elif not request.from_published and item.kind is Kind.NOTHING:
-        reason = f"ITEM: {name} is " + (
-            f"not available yet ({item.later})" if item.later else "an illustration"
-        )
+        reason = f"ITEM: {name} is an illustration"
     else:
         return True
     if request.is_all:
@@ -129,8 +137,7 @@ def check_item(name: str, request: Request) -> bool:
     allowed = ", ".join(
         other
         for other, entry in ITEMS.items()
-        if entry.kind in (Kind.STARS, Kind.LANES)
-        or (entry.kind is Kind.STUDIES and not request.from_published)
+        if entry.kind in PRINTED or (entry.kind is not Kind.NOTHING and not request.from_published)
     )
     raise InputError(f"{reason}; allowed: {allowed}")
 
@@ -151,11 +158,10 @@ def run_missing(
         _print(console, describe_plan(missing, quick=request.quick))
     for place, (name, config) in enumerate(missing.items(), start=1):
         _print(console, f"\n[{place}/{len(missing)}] {name}")
-        run_fn = _run_fine_tuning if name.endswith(name_fine_tuning("")) else _run_setting
-        run_fn(name, config, request)
+        RUN_FNS[split_run(name)[1]](name, config, request)
     for study in dict.fromkeys(row for name, rows in chosen.items() for row in rows):
         if study in STUDIES and not has_study(request.out, study, quick=request.quick):
-            _run_study(study, request)
+            run_study(study, request)
     return reasons
 
 
@@ -189,12 +195,15 @@ def find_missing(
 def _list_runs(chosen: dict[str, tuple[str, ...]]) -> dict[str, str]:
     """List the runs that items need, each with its setting; sweeps first, whose clean lanes serve.
 
-    A fine-tuning starts from the clean lanes of its setting's sweep where that is there.
+    A fine-tuning starts from the clean lanes of its setting's sweep where that is there; what is
+    connected are networks of that sweep.
     """
     settings = {s: s for name in chosen for s in list_settings(name, chosen[name])}
-    return settings | {
-        name_fine_tuning(s): s for name in chosen for s in list_fine_tunings(name, chosen[name])
-    }
+    return (
+        settings
+        | {name_fine_tuning(s): s for name in chosen for s in list_fine_tunings(name, chosen[name])}
+        | {name_connection(s): s for name in chosen for s in list_connections(name, chosen[name])}
+    )
 
 
 def configure(setting: str, request: Request) -> SweepConfig:
@@ -218,9 +227,11 @@ def describe_plan(missing: dict[str, SweepConfig], *, quick: bool) -> str:
 
 
 def _estimate_hours(name: str, config: SweepConfig) -> float | None:
-    if name.endswith(name_fine_tuning("")):
-        tuning = load_fine_tuning(name.removesuffix(name_fine_tuning("")))
-        return estimate_fine_tuning_hours(config, tuning)
+    setting, stage = split_run(name)
+    if stage is Stage.FINE_TUNING:
+        return estimate_fine_tuning_hours(config, load_fine_tuning(setting))
+    if stage is Stage.CONNECTION:
+        return estimate_connection_hours(config, len(ITEMS[CONNECTED].epsilons_255))
     return estimate_hours(config)
 
 
@@ -236,8 +247,7 @@ def assemble(
         return _assemble_studies(name, rows, request)
     runs, sources = {}, {}
     for place, setting in _list_runs({name: rows}).items():
-        read_fn = read_run if place == setting else read_fine_tuning
-        run = read_fn(request.out, setting, quick=request.quick)
+        run = READ_FNS[split_run(place)[1]](request.out, setting, quick=request.quick)
         if run is not None:
             runs[place] = run
             facts = {
@@ -266,47 +276,6 @@ def _assemble_studies(name: str, rows: tuple[str, ...], request: Request) -> Rep
         directory = name_directory(request.out, row, quick=request.quick)
         sources[row] = {"directory": str(directory), "figures": document["figures"]}
     return Reproduction(name, request.mode, entries, findings, sources)
-
-
-def _run_setting(setting: str, config: SweepConfig, request: Request) -> None:
-    from phase_jax.report.session import SessionOptions, run_and_report
-
-    path = name_directory(request.out, setting, quick=request.quick)
-    with claim_directory(path, config, Claim.RESUME) as out:
-        run_and_report(config, out, SessionOptions(use_cache=request.use_cache))
-
-
-def _run_fine_tuning(name: str, config: SweepConfig, request: Request) -> None:
-    from phase_jax.finetune.session import run_and_report_fine_tuning
-    from phase_jax.finetune.write import FILES
-    from phase_jax.report.read import load_run
-    from phase_jax.report.session import SessionOptions
-
-    setting, clean = name.removesuffix(name_fine_tuning("")), None
-    if has_run(request.out, setting, quick=request.quick):
-        source = name_directory(request.out, setting, quick=request.quick)
-        clean = load_run(source, field="--out")
-    path = name_directory(request.out, name, quick=request.quick)
-    tuning = load_fine_tuning(setting, quick=request.quick)
-    with claim_directory(path, config, Claim.RESUME, files=FILES, is_extendable=False) as out:
-        run_and_report_fine_tuning(
-            config,
-            tuning,
-            clean,
-            None if clean is None else setting,
-            out,
-            SessionOptions(use_cache=request.use_cache),
-        )
-
-
-def _run_study(study: str, request: Request) -> None:
-    from phase_jax.simulate.directory import StudySettings, claim_study_directory
-    from phase_jax.simulate.session import run_study
-
-    settings = StudySettings(study, full=not request.quick)
-    path = name_directory(request.out, study, quick=request.quick)
-    with claim_study_directory(path, settings) as out:
-        run_study(settings, out, use_cache=request.use_cache)
 
 
 def _open_out(out: pathlib.Path) -> None:
