@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from phase_jax.adaptive.run import run_adaptive_sweep
 from phase_jax.config import FineTuningConfig, SweepConfig
 from phase_jax.finetune.plots import draw_fit
 from phase_jax.finetune.run import ImportedModel, run_fine_tuning
@@ -17,7 +18,6 @@ from phase_jax.models import take_nnx
 from phase_jax.report.plots import draw_loss_curve
 from phase_jax.report.wording import describe_cautions, describe_outcome
 from phase_jax.report.write import write_result
-from phase_jax.sweep.run import run_sweep
 from phase_jax.types import Dataset, InputError, LaneStatus
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from matplotlib.figure import Figure
 
+    from phase_jax.adaptive.settings import AdaptiveConfig
     from phase_jax.finetune.result import FineTuningResult
     from phase_jax.sweep.execute import SweepProgress
     from phase_jax.sweep.result import SweepResult
     from phase_jax.types import EpsilonStarEstimate
 
-NUM_STRENGTHS = 8
 FRACTIONS = (1 / 32, 1 / 16, 1 / 8)
 """Attack strengths to fine-tune at, in units of the one asked about: at 8/255 the paper's own."""
 
@@ -57,7 +57,7 @@ class Diagnosis:
       verdict: One sentence.
       cautions: What limits it, a sentence each.
       lanes: The trained or fine-tuned lanes, as a sweep's result.
-      fine_tuning: Where the clean model was given; None for a sweep from scratch.
+      fine_tuning: Where the clean model was given; None for an adaptive sweep.
     """
 
     epsilon: float
@@ -115,12 +115,13 @@ def diagnose(
     num_seeds: int = 3,
     config: SweepConfig | None = None,
     fine_tuning: FineTuningConfig | None = None,
+    adaptive: AdaptiveConfig | None = None,
     progress_fn: Callable[[SweepProgress], None] | None = None,
 ) -> Diagnosis:
     """Find epsilon* of a network on given images, and place an attack strength against it.
 
     With a trained clean model the answer comes from fine-tuning it (Algorithm A.1 of the paper);
-    without one, from adversarial training at `NUM_STRENGTHS` attack strengths up to `epsilon`.
+    without one, from an adaptive sweep, which trains at attack strengths around the crossing.
 
     Args:
       model: A Flax Linen module; a function of `nnx.Rngs`, or a class, that builds an NNX module;
@@ -133,8 +134,9 @@ def diagnose(
       params: Parameters of a trained clean model of this network.
       model_state: Its other variables, such as BatchNorm statistics (`{"batch_stats": ...}`).
       num_seeds: Repetitions of every attack strength.
-      config: Everything else; its grid, target, seeds and norm are replaced.
+      config: Everything else; its target, seeds and norm are replaced, its grid is not used.
       fine_tuning: How to fine-tune; by default at 1/32, 1/16 and 1/8 of `epsilon`.
+      adaptive: When an adaptive sweep stops, and how many attack strengths a round adds.
       progress_fn: As in `run_sweep`.
 
     Returns:
@@ -159,7 +161,9 @@ def diagnose(
     if isinstance(model, str):
         model = None
     if clean is None:
-        result = run_sweep(config, model=model, data=dataset, progress_fn=progress_fn)
+        result = run_adaptive_sweep(
+            config, adaptive, model=model, data=dataset, progress_fn=progress_fn
+        ).result
         cautions = tuple(describe_cautions(result))
         return Diagnosis(epsilon, describe_outcome(result), cautions, result, None)
     grid = tuple(share * epsilon for share in FRACTIONS)
@@ -181,7 +185,6 @@ def _settle_config(
     config: SweepConfig, model: Any, train: Any, epsilon: float, norm: str, num_seeds: int
 ) -> SweepConfig:
     """Put the arguments into the configuration."""
-    grid = tuple(epsilon * (k + 1) / NUM_STRENGTHS for k in range(NUM_STRENGTHS))
     named = {"model": model, "data": train}
     groups = {
         group: dataclasses.replace(getattr(config, group), name=name)
@@ -190,7 +193,6 @@ def _settle_config(
     }
     return dataclasses.replace(
         config,
-        epsilon_grid=grid,
         target_epsilon=epsilon,
         num_seeds=num_seeds,
         attack=dataclasses.replace(config.attack, norm=norm),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+
 import flax.linen as nn
 import jax
 import numpy as np
@@ -9,11 +12,14 @@ import pytest
 from flax import nnx
 from small_problem import random_dataset, small_config
 
-from phase_jax import EpsilonStatus, FineTuningConfig, InputError, diagnose, load_run
+import phase_jax.diagnosis
+from phase_jax import EpsilonStatus, FineTuningConfig, InputError, diagnose, load_run, run_sweep
+from phase_jax.adaptive import AdaptiveConfig, AdaptiveSweep
 
 DATA = random_dataset(num_train=60, num_test=30)
 TRAIN, TEST = (DATA.train_images, DATA.train_labels), (DATA.test_images, DATA.test_labels)
 CONFIG = small_config(training={"num_epochs": 2}, data={"num_selection": 30})
+ONE_ROUND = AdaptiveConfig(max_rounds=1)
 QUICK = FineTuningConfig(epsilon_grid=(0.01, 0.02), attacks=("pgd",), num_epochs=1)
 
 
@@ -33,19 +39,39 @@ def variables():
 
 @pytest.fixture(scope="module")
 def scratch():
-    return diagnose(Network(), TRAIN, TEST, epsilon=0.1, num_seeds=2, config=CONFIG)
+    """Diagnose without a clean model, the adaptive sweep replaced by one of two strengths."""
+
+    def sweep(config, adaptive, **given):
+        assert adaptive is ONE_ROUND
+        config = dataclasses.replace(config, epsilon_grid=(0.05, 0.1))
+        return AdaptiveSweep(run_sweep(config, **given), ((0.05, 0.1),), math.nan, 0, None)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(phase_jax.diagnosis, "run_adaptive_sweep", sweep)
+        return diagnose(
+            Network(), TRAIN, TEST, epsilon=0.1, num_seeds=2, config=CONFIG, adaptive=ONE_ROUND
+        )
 
 
-def test_without_a_clean_model_a_sweep_up_to_epsilon(scratch):
+def test_without_a_clean_model_an_adaptive_sweep(scratch):
     assert scratch.fine_tuning is None
-    np.testing.assert_allclose(scratch.curve.epsilons, np.linspace(0, 0.1, 9), rtol=1e-6)
-    assert scratch.lanes.lanes.train_loss.shape == (9, 2)
+    np.testing.assert_allclose(scratch.curve.epsilons, [0, 0.05, 0.1], rtol=1e-6)
+    assert scratch.lanes.config.target_epsilon == 0.1
     assert scratch.epsilon_star is scratch.lanes.epsilon_star
-    sound = scratch.lanes.lanes.status[3] == 0
-    expected = scratch.lanes.lanes.train_loss[3][sound].mean()
-    assert scratch.curve.train_loss[3] == pytest.approx(expected)
+    sound = scratch.lanes.lanes.status[1] == 0
+    expected = scratch.lanes.lanes.train_loss[1][sound].mean()
+    assert scratch.curve.train_loss[1] == pytest.approx(expected)
     assert "25.5/255" in str(scratch) or scratch.epsilon_star.value is None
     assert str(scratch).startswith(scratch.verdict)
+
+
+@pytest.mark.slow
+def test_the_adaptive_sweep_finds_its_grid():
+    found = diagnose(
+        Network(), TRAIN, TEST, epsilon=0.1, num_seeds=1, config=CONFIG, adaptive=ONE_ROUND
+    )
+    assert any("the grid was found in 1 round" in note for note in found.lanes.notes)
+    assert found.lanes.lanes.train_loss.shape == (4, 1)
 
 
 def test_plots_and_saves(scratch, tmp_path):
@@ -74,8 +100,6 @@ def test_with_a_clean_model_it_is_fine_tuned(variables, tmp_path):
 
 
 def test_default_strengths_at_8_are_those_of_the_paper(monkeypatch):
-    import phase_jax.diagnosis
-
     class Stop(Exception):  # noqa: N818
         pass
 

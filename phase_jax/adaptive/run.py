@@ -108,8 +108,8 @@ def run_adaptive_sweep(
     validate_adaptive(adaptive)
     tell = round_fn or (lambda text, result: None)
     given = {"model": model, "data": prepare_data(config, data), "objective": objective}
-    norm = config.attack.norm
-    config = validate_config(dataclasses.replace(config, epsilon_grid=FIRST_GRID[norm]))
+    first = FIRST_GRID.get(config.attack.norm, FIRST_GRID["linf"])  # other norms are refused below
+    config = validate_config(dataclasses.replace(config, epsilon_grid=first))
     tell("fine-tuning with FGM, to know where to begin", None)
     strengths, gradients = choose_first(config, given, progress_fn)
     rounds, result = [], None
