@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from linear_peers import descend_batched, descend_loop, make_cvxpy, make_scipy
 from linear_plot import draw_benchmark
-from linear_timing import (
+from timing import (
     REPEATS,
     compare_with_machine,
     compile_timed,

@@ -1,7 +1,9 @@
-"""What `linear.py` measures with: timing in alternation, and the machine's own rates."""
+"""What the benchmarks measure with: timing in alternation, and the machine's own rates."""
 
 from __future__ import annotations
 
+import json
+import resource
 import statistics
 import time
 
@@ -25,6 +27,25 @@ def measure(runs, repeats=REPEATS):
         name: {"median": statistics.median(t), "min": min(t), "max": max(t)}
         for name, t in times.items()
     }
+
+
+def measure_peak_memory():
+    """Return the largest resident memory of this process so far, in MiB, and the devices' own."""
+    peaks = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in jax.devices()]
+    return {
+        "host_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "devices_mib": [None if peak is None else peak / 2**20 for peak in peaks],
+    }
+
+
+def write_report(report, out):
+    """Write a report as JSON to a file, or print it."""
+    text = json.dumps(report, indent=2) + "\n"
+    if out is None:
+        print(text)
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text)
 
 
 def compile_timed(function, *arguments):
