@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
 
 import jax
@@ -121,10 +122,22 @@ def test_the_directory_holds_what_the_result_holds(directory, result):
     ]
     assert document["fits"]["fgm"]["slope"] == pytest.approx(result.fits["fgm"].slope)
     assert sorted(path.name for path in directory.iterdir()) == [
-        "fgm", "fit.png", "fit.svg", "points.csv", "result.json", "schedule.png", "schedule.svg",
+        "fgm", "fit.png", "fit.svg", "points.csv", "report.html", "result.json", "schedule.png",
+        "schedule.svg",
     ]  # fmt: skip
     assert len((directory / "points.csv").read_text().splitlines()) == 1 + 6
     assert load_run(directory / "fgm").description["fine_tuned_from"] == "trained"
+
+
+def test_the_directory_has_a_page(directory, result):
+    page = (directory / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 2
+    assert 'href="fgm/report.html"' in page
+    assert (directory / "fgm" / "report.html").is_file()
+    assert page.count("FGM, ") == 2 * len(result.extrapolations)  # on the scale, in the table
+    assert "https:" not in page
+    for caution in result.cautions:
+        assert html.escape(caution.replace("epsilon", "ε")) in page
 
 
 def spoil_clean_lanes(run):

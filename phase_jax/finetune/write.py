@@ -7,18 +7,30 @@ from typing import TYPE_CHECKING
 
 from phase_jax.config import FINE_TUNING_ATTACKS
 from phase_jax.finetune.document import build_fine_tuning_document, list_points
-from phase_jax.report.directory import RESULT_FILE
-from phase_jax.report.write import write_csv, write_document, write_figure, write_result, write_set
+from phase_jax.report.directory import PAGE_FILE, RESULT_FILE
+from phase_jax.report.write import (
+    write_csv,
+    write_document,
+    write_figure,
+    write_result,
+    write_set,
+    write_text,
+)
 
 if TYPE_CHECKING:
     import os
 
     from phase_jax.finetune.result import FineTuningResult
 
-FIGURES = ("fit", "schedule")
+FIGURES = {
+    "fit": "train losses after fine-tuning, the line through them and ε* by every method",
+    "schedule": "the learning rate of fine-tuning",
+}
+"""Figures, and what they show."""
 FILES = frozenset(
     {
         RESULT_FILE,
+        PAGE_FILE,
         "points.csv",
         *(f"{name}.{suffix}" for name in FIGURES for suffix in ("png", "svg")),
         *FINE_TUNING_ATTACKS,
@@ -30,7 +42,8 @@ def write_fine_tuning(result: FineTuningResult, out: str | os.PathLike) -> pathl
     """Write everything about a fine-tuning into a directory.
 
     Files, which appear together: `result.json`, `points.csv` (a row a lane), `fit` and `schedule`
-    as PNG and SVG, and for every attack a directory with its lanes, as a sweep leaves it.
+    as PNG and SVG, `report.html`, and for every attack a directory with its lanes, as a sweep
+    leaves it.
 
     Args:
       result: The fine-tuning.
@@ -42,6 +55,7 @@ def write_fine_tuning(result: FineTuningResult, out: str | os.PathLike) -> pathl
     Raises:
       InterruptedRunError: The disk is full or the directory cannot be written to.
     """
+    from phase_jax.finetune.page import build_fine_tuning_page
     from phase_jax.finetune.plots import draw_fit, draw_schedule
 
     out = pathlib.Path(out)
@@ -52,6 +66,8 @@ def write_fine_tuning(result: FineTuningResult, out: str | os.PathLike) -> pathl
         write_csv(draft / "points.csv", list_points(result))
         write_figure(draw_fit(result), draft / "fit")
         write_figure(draw_schedule(result), draft / "schedule")
+        pictures = [(text, (draft / f"{name}.png").read_bytes()) for name, text in FIGURES.items()]
+        write_text(draft / PAGE_FILE, build_fine_tuning_page(result, pictures))
         write_document(draft / RESULT_FILE, build_fine_tuning_document(result))
 
     write_set(out, write_files, FILES)

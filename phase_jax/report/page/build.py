@@ -37,7 +37,7 @@ def build_page(
     Returns:
       HTML in one piece: it asks the network for nothing.
     """
-    return _fill(
+    return fill_page(
         name_run(result),
         summarise_run(result),
         show_run(result, has_files=has_files, follow_ups=follow_ups),
@@ -59,7 +59,7 @@ def build_comparison(
       HTML in one piece.
     """
     num = len(runs) + len(printed)
-    return _fill(
+    return fill_page(
         f"{num} results compared",
         " · ".join(name for name, _ in runs),
         show_comparison(runs, printed),
@@ -68,10 +68,21 @@ def build_comparison(
     )
 
 
-def _fill(
+def fill_page(
     title: str, subtitle: str, content: str, data: dict[str, Any], scripts: tuple[str, ...]
 ) -> str:
-    """Fill the template."""
+    """Fill the template.
+
+    Args:
+      title: Of the page.
+      subtitle: One line below it.
+      content: HTML.
+      data: What the scripts read.
+      scripts: Files of this directory, in order; the last one starts the page.
+
+    Returns:
+      HTML in one piece.
+    """
     header = (
         f'<header><div><p class="over">phase_jax report</p><h1>{escape(title)}</h1>'
         f'<p class="sub">{escape(subtitle)}</p></div>'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 import math
@@ -53,6 +54,15 @@ def show_table(
     return (
         f'<div class="scroll"><table class="{kind}"><caption>{caption}</caption>{head}\n'
         f"<tbody>\n{lines}</tbody></table></div>"
+    )
+
+
+def show_picture(text: str, png: bytes) -> str:
+    """Show a figure that lies within the page, with what it shows below it."""
+    data = base64.b64encode(png).decode()
+    return (
+        f'<figure class="card"><img alt="{escape(text)}" style="max-width:100%" '
+        f'src="data:image/png;base64,{data}"><figcaption>{escape(text)}</figcaption></figure>\n'
     )
 
 

@@ -189,9 +189,9 @@ def _show_origin(result: SweepResult, document: dict[str, Any], *, has_files: bo
     return show_section(
         "origin",
         "How it was made",
-        show_details("Data, network and interval", _tabulate(facts))
-        + show_details("Configuration", _tabulate(document["config"]))
-        + show_details("Environment and time", _tabulate(run))
+        show_details("Data, network and interval", tabulate_fields(facts))
+        + show_details("Configuration", tabulate_fields(document["config"]))
+        + show_details("Environment and time", tabulate_fields(run))
         + show_details(
             "Files", show_table((), files, caption="In the directory of the run", kind="text")
         ),
@@ -202,7 +202,7 @@ def _link(name: str, has_files: bool) -> str:
     return f'<a href="{name}">{name}</a>' if has_files and "." in name else f"<code>{name}</code>"
 
 
-def _tabulate(tree: dict[str, Any]) -> str:
+def tabulate_fields(tree: dict[str, Any]) -> str:
     """Show nested plain data as a table of names and values."""
     rows = [(f"<code>{escape(name)}</code>", escape(text)) for name, text in flatten_fields(tree)]
     return show_table((), rows, caption="", kind="text")

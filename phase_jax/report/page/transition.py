@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from phase_jax.report.page.markup import (
     escape,
     show_details,
     show_epsilon,
+    show_picture,
     show_section,
     show_table,
 )
@@ -59,12 +59,7 @@ def show_transition(transition: Transition, pictures: Iterable[tuple[str, bytes]
     body = show_table(["ε", "ε / ε*", *heads], rows, caption=caption)
     terms = [(HEADS[name], escape(MEASURES[name])) for name in known]
     body += show_details("What the columns are", show_table((), terms, caption="", kind="text"))
-    body += "".join(
-        f'<figure class="card"><img alt="{escape(text)}" style="max-width:100%" '
-        f'src="data:image/png;base64,{base64.b64encode(png).decode()}">'
-        f"<figcaption>{escape(text)}</figcaption></figure>\n"
-        for text, png in pictures
-    )
+    body += "".join(show_picture(text, png) for text, png in pictures)
     return show_section("transition", "Where the transition shows", body)
 
 

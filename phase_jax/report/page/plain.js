@@ -1,0 +1,3 @@
+// A page without charts: only the unit of epsilon changes.
+
+start(() => {});
