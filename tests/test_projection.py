@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import hypothesis
 import hypothesis.extra.numpy
 import hypothesis.strategies as st
@@ -14,6 +16,7 @@ from attack_cases import (
 )
 
 from phase_jax.attacks import project
+from phase_jax.attacks.ball import clamp_to_box
 
 # Projection.
 
@@ -23,7 +26,16 @@ check_property = hypothesis.settings(
     derandomize=True, deadline=None, max_examples=60, database=None
 )
 project_rows = jax.jit(project, static_argnames="norm")
-draw_epsilon = st.sampled_from([0.0, 1e-6, 8 / 255, 0.3, 2.0]) | st.floats(2.0**-20, 8, width=32)
+
+
+@functools.partial(jax.jit, static_argnames="norm")
+def attack_rows(delta, x, epsilon, norm):
+    return clamp_to_box(project(delta, epsilon, norm), x, (0.0, 1.0))
+
+
+draw_epsilon = st.sampled_from(
+    [0.0, 1e-45, 1e-39, 1e-30, 1e-6, 8 / 255, 0.3, 2.0, 1e30, 3e38]
+) | st.floats(2.0**-20, 8, width=32)
 
 
 def draw_rows(largest):
@@ -67,6 +79,18 @@ def test_projection_is_the_nearest_point(norm, delta, epsilon):
         nearest = delta * np.divide(epsilon, length, out=np.ones_like(length), where=length > 0)
     projected = project_rows(delta, np.float32(epsilon), norm=norm)
     np.testing.assert_allclose(projected, nearest, rtol=1e-6, atol=SMALLEST)
+
+
+@every_norm
+@check_property
+@hypothesis.given(data=st.data(), epsilon=draw_epsilon)
+def test_what_is_projected_and_clamped_is_in_the_ball_and_in_the_box(norm, data, epsilon):
+    pixels = st.sampled_from([0.0, 1e-45, 1e-39, 0.5, 1.0]) | st.floats(0, 1, width=32)
+    x = data.draw(hypothesis.extra.numpy.arrays(np.float32, (3, 5), elements=pixels))
+    delta = data.draw(draw_rows(LARGEST))
+    inside = np.asarray(attack_rows(delta, x, np.float32(epsilon), norm=norm))
+    assert np.all(measure(inside, norm) <= epsilon * (1 + 1e-6) + 5 * SMALLEST)
+    assert np.all((x + inside >= 0) & (x + inside <= 1))
 
 
 @every_norm

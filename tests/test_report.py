@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import importlib.resources
 import io
 import json
 import math
 
+import hypothesis
+import hypothesis.extra.numpy
+import hypothesis.strategies as st
 import jax
 import jsonschema
 import matplotlib.image
@@ -17,11 +21,13 @@ from made_results import OUTCOMES, make_estimate, make_result
 from rich.console import Console
 
 from phase_jax import EpsilonStatus
+from phase_jax.config import SOLVER_METHODS
 from phase_jax.environment import enable_compilation_cache
 from phase_jax.report import build_document, write_result
 from phase_jax.report.console import ProgressDisplay, format_seconds
 from phase_jax.report.plots import draw_learning_curves, draw_loss_curve
 from phase_jax.report.wording import compare_target, describe_outcome, format_epsilon
+from phase_jax.solver import estimate_epsilon_star
 from phase_jax.sweep import SweepProgress
 from phase_jax.types import InterruptedRunError
 
@@ -38,6 +44,49 @@ def test_every_outcome_fits_the_schema_and_has_a_verdict(name):
     assert "NaN" not in text
     assert "Infinity" not in text
     assert document["verdict"].endswith(".")
+
+
+losses = st.floats(0, 8, width=32) | st.sampled_from([0.0, 1e-40, 3e38, math.inf, math.nan])
+
+
+def draw_arrays(data, shape, elements):
+    return data.draw(hypothesis.extra.numpy.arrays(np.float64, shape, elements=elements))
+
+
+@hypothesis.settings(
+    derandomize=True,
+    deadline=None,
+    max_examples=15,
+    database=None,
+    phases=(hypothesis.Phase.generate,),  # shrinking so many numbers takes minutes
+)
+@hypothesis.given(data=st.data(), method=st.sampled_from(SOLVER_METHODS))
+def test_any_outcome_fits_the_schema(data, method):
+    """Whatever the lanes end with: any loss, any status, solved by any method."""
+    status = data.draw(hypothesis.extra.numpy.arrays(int, (3, 2), elements=st.integers(0, 2)))
+    made = make_result(lane_status=status)
+    columns = {
+        name: draw_arrays(data, (3, 2), losses)
+        for name in vars(made.lanes)
+        if name not in ("status", "selected_epoch")
+    }
+    clean = draw_arrays(data, (2, 5), losses)
+    curve = np.where(status == 0, columns["evaluated_train_loss"], np.nan)
+    options = {"method": method, "num_resamples": 20, "seed": 0}
+    with np.errstate(invalid="ignore", over="ignore"):  # infinities have no mean: not the subject
+        estimate = estimate_epsilon_star(made.epsilons, curve.T, clean, **options)
+    result = dataclasses.replace(
+        made,
+        lanes=dataclasses.replace(made.lanes, **columns),
+        clean_example_losses=clean,
+        thresholds=clean.mean(axis=1),
+        epsilon_star=estimate,
+        epsilon_star_other=estimate,
+    )
+    with np.errstate(invalid="ignore", over="ignore"):
+        document = build_document(result)
+    jsonschema.validate(document, SCHEMA)
+    json.dumps(document, allow_nan=False)
 
 
 @pytest.mark.parametrize("name", OUTCOMES)

@@ -337,6 +337,24 @@ def test_rescaling_the_attack_strength_rescales_the_solution(factor, threshold):
         assert scaled.value == pytest.approx(factor * plain.value, rel=1e-4)
 
 
+@SETTINGS
+@given(increasing, increasing, st.floats(0.01, 0.99))
+def test_a_monotone_change_of_the_attack_strength_moves_the_solution_with_it(steps, moved, place):
+    """Whatever the change, the curve crosses between the same two strengths, once."""
+    size = min(len(steps), len(moved))
+    before, after = (np.concatenate([[0.0], np.cumsum(s[:size])]) for s in (steps, moved))
+    losses = np.linspace(0, 1, size + 1) ** 2
+    for method in ("interpolation", "isotonic"):
+        plain, changed = (
+            solve_epsilon_star(epsilons, losses, place, method=method)
+            for epsilons in (before, after)
+        )
+        assert changed.status == plain.status == EpsilonStatus.FOUND
+        assert changed.num_crossings == plain.num_crossings
+        expected = np.interp(plain.value, before, after)
+        assert changed.value == pytest.approx(expected, rel=1e-3, abs=1e-4 * after[-1])
+
+
 numbers = st.floats(allow_nan=True, allow_infinity=True, width=32)
 
 

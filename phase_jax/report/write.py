@@ -131,9 +131,10 @@ def list_transition_files(transition: Transition) -> dict[str, Callable[[pathlib
 
 
 def write_csv(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
-    """Write rows that have the same fields, at least one."""
+    """Write rows; what a row lacks, or is None, is empty."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer = csv.DictWriter(file, fieldnames=columns)
         writer.writeheader()
         writer.writerows(rows)
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
-import json
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -19,6 +17,7 @@ from phase_jax.environment import describe_environment, enable_compilation_cache
 from phase_jax.report.document import convert_to_plain
 from phase_jax.report.plots import save_figure
 from phase_jax.report.wording import format_duration
+from phase_jax.report.write import write_csv, write_document
 from phase_jax.simulate.directory import leave_directory, mark_directory, release_directory
 from phase_jax.simulate.registry import load_study
 from phase_jax.simulate.study import StudyContext
@@ -187,10 +186,10 @@ def write_study(
     for name, figure in result.figures.items():
         for suffix in ("png", "svg"):
             write_atomically(out / f"{name}.{suffix}", functools.partial(save_figure, figure))
-    write_atomically(out / f"{study.name}.csv", functools.partial(_write_csv, result.rows))
-    text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    rows = convert_to_plain(result.rows)
+    write_atomically(out / f"{study.name}.csv", lambda draft: write_csv(draft, rows))
     path = out / f"{study.name}.json"
-    write_atomically(path, lambda draft: _write_text(draft, text))
+    write_atomically(path, lambda draft: write_document(draft, document))
     release_directory(out)
     return path
 
@@ -198,16 +197,3 @@ def write_study(
 def print_line(console: Console, text: str, **style: Any) -> None:
     """Print one paragraph; in a file it stays one line."""
     console.print(text, markup=False, highlight=False, soft_wrap=not console.is_terminal, **style)
-
-
-def _write_csv(rows: list[dict[str, Any]], path: pathlib.Path) -> None:
-    """Write a table whose rows may have different columns; what is missing or None is empty."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=columns)
-        writer.writeheader()
-        writer.writerows(convert_to_plain(rows))
-
-
-def _write_text(path: pathlib.Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

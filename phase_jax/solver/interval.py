@@ -109,7 +109,12 @@ def estimate_epsilon_star(
 def _resample_means(
     test_losses: Float[np.ndarray, "S N"], num_resamples: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "S R"]:
-    """Resample test images, the same ones for every seed, and average their losses."""
+    """Resample test images, the same ones for every seed, and average their losses.
+
+    A seed with a loss that is not finite has no averages: nor has it a threshold.
+    """
+    sound = np.isfinite(test_losses).all(axis=1, keepdims=True)
+    test_losses = np.where(sound, test_losses, np.nan)  # of infinity, an image left out is NaN
     num_images = test_losses.shape[1]
     means = np.empty((num_resamples, len(test_losses)))
     for r in range(num_resamples):
