@@ -15,6 +15,7 @@ from phase_jax.adaptive import run_adaptive_sweep
 from phase_jax.adaptive.run import FIRST_GRID, bracket_seeds, choose_next
 from phase_jax.adaptive.settings import AdaptiveConfig
 from phase_jax.cli import main
+from phase_jax.storage.checkpoint import CheckpointFile
 
 FOUND, BEYOND = EpsilonStatus.FOUND, EpsilonStatus.BEYOND_GRID
 
@@ -135,12 +136,66 @@ def test_command_line_leaves_a_finished_run(tmp_path, capsys):
     assert load_run(out).config.epsilon_grid
 
 
+class Killed(BaseException):
+    """Nobody expects it."""
+
+
+@pytest.mark.slow
+def test_a_search_that_is_killed_goes_on_from_its_files(tmp_path, monkeypatch, capsys):
+    """Killed while fine-tuning, in rounds 1 and 2, it comes to the numbers of a quiet search."""
+    flags = "--epochs 8 --num-train 150 --num-test 100 --seeds 1 --precision 0.01 --rounds 2"
+    command = ["sweep", "--eps-grid", "auto", *flags.split(), "--checkpoint-every", "0m"]
+    command += ["--attack-steps", "2", "--eval-steps", "2", "--no-compilation-cache", "--resume"]
+    command += ["--widths", "16", "--batch-size", "32", "--learning-rate", "0.1"]
+    out, whole = tmp_path / "run", tmp_path / "whole"
+    assert main([*command, "--out", str(whole)]) == 0
+    save = CheckpointFile.save
+    for name, number, left in (
+        ("checkpoint-tuning-2.npz", 1, {"checkpoint-tuning.npz"}),
+        ("checkpoint.npz", 2, {"checkpoint.npz", "checkpoint-tuning.npz"}),
+        ("checkpoint-epsilons.npz", 2, {"checkpoint-epsilons.npz", "result.json"}),
+    ):
+        saved = []
+
+        def kill(self, what, *, name=name, number=number, saved=saved):
+            if self.path.name == name:
+                saved.append(what)
+                if len(saved) == number:
+                    raise Killed
+            save(self, what)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(CheckpointFile, "save", kill)
+            with pytest.raises(Killed):
+                main([*command, "--out", str(out)])
+        assert left <= {path.name for path in out.iterdir()}
+    capsys.readouterr()
+    assert main([*command, "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "fine-tuning with FGM" not in printed
+    assert "round 2: training at" in printed
+    assert "going on after epoch 1" in printed
+    here, there = (json.loads((path / "result.json").read_text()) for path in (out, whole))
+    assert len(here["search"]["rounds"]) == 2
+    for name in set(here) - {"seconds", "revision", "notes"}:
+        assert here[name] == there[name], name
+    assert {path.name for path in out.iterdir()} == {path.name for path in whole.iterdir()}
+    for arguments, named in (
+        ([], "--resume: the search is over after 2 rounds"),
+        (["--rounds", "3", "--learning-rate", "0.5"], "training.learning_rate is"),
+    ):
+        assert main([*command, *arguments, "--out", str(out)]) == 2
+        assert named in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "field"),
     [
         (["--eps-grid", "auto", "--extend"], "--eps-grid"),
         (["--eps-grid", "auto", "--precision", "0"], "--precision"),
         (["--eps-grid", "auto", "--rounds", "0"], "--rounds"),
+        (["--eps-grid", "0.1", "--rounds", "3"], "--rounds: 3 has no meaning here"),
+        (["--precision", "0.1"], "--precision: 0.1 has no meaning here"),
         (["--eps-grid", "automatic"], "--eps-grid"),
     ],
 )

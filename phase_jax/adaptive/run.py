@@ -15,13 +15,14 @@ from phase_jax.report.wording import format_epsilon
 from phase_jax.sweep.cost import count_gradients
 from phase_jax.sweep.run import run_sweep
 from phase_jax.sweep.setup import prepare_data, prepare_sweep
-from phase_jax.types import EpsilonStatus, LaneStatus
+from phase_jax.types import EpsilonStatus, InputError, LaneStatus
 from phase_jax.validation import validate_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from phase_jax.config import SweepConfig
+    from phase_jax.sweep.checkpoint import CheckpointPlan
     from phase_jax.sweep.execute import SweepProgress
     from phase_jax.sweep.result import SweepResult
     from phase_jax.types import Dataset
@@ -79,6 +80,9 @@ def run_adaptive_sweep(
     progress_fn: Callable[[SweepProgress], None] | None = None,
     stop_fn: Callable[[], int | None] | None = None,
     round_fn: Callable[[str, SweepResult | None], None] | None = None,
+    checkpoint: CheckpointPlan | None = None,
+    note_fn: Callable[[str], object] | None = None,
+    earlier: SweepResult | None = None,
 ) -> AdaptiveSweep:
     """Sweep without a grid: narrow the crossing of every seed's loss curve, round by round.
 
@@ -93,15 +97,21 @@ def run_adaptive_sweep(
       data: As in `run_sweep`.
       objective: As in `run_sweep`.
       progress_fn: As in `run_sweep`; hears of every program.
-      stop_fn: As in `run_sweep`, asked within rounds.
+      stop_fn: As in `run_sweep`.
       round_fn: Called with a line of text before every stage, and the lanes so far (None at first).
+        Once it returns, the checkpoints of earlier stages may be gone.
+      checkpoint: Where the stage under way is saved, and gone on from if something is there; the
+        fine-tuning adds `-tuning` to the name, later rounds `-epsilons`.
+      note_fn: As in `run_sweep`.
+      earlier: The lanes that a search had after a round, from `round_fn` or `load_run`; it goes on
+        from there.
 
     Returns:
       The lanes with epsilon* and its interval, whose width seeds decide once the brackets are
       narrow; and what it cost. A curve that does not cross ends the search with its status.
 
     Raises:
-      InputError: As in `run_sweep`.
+      InputError: As in `run_sweep`; or `earlier` is no search, or one that is over.
       StoppedRunError: `stop_fn` asked for it.
     """
     adaptive = adaptive or AdaptiveConfig()
@@ -110,28 +120,71 @@ def run_adaptive_sweep(
     given = {"model": model, "data": prepare_data(config, data), "objective": objective}
     first = FIRST_GRID.get(config.attack.norm, FIRST_GRID["linf"])  # other norms are refused below
     config = validate_config(dataclasses.replace(config, epsilon_grid=first))
-    tell("fine-tuning with FGM, to know where to begin", None)
-    strengths, gradients = choose_first(config, given, progress_fn)
-    rounds, result = [], None
+    hearers = {"progress_fn": progress_fn, "stop_fn": stop_fn, "note_fn": note_fn}
+    if earlier is None:
+        tell("fine-tuning with FGM, to know where to begin", None)
+        plan = None if checkpoint is None else checkpoint.name_part("tuning")
+        strengths, gradients = choose_first(config, given, checkpoint=plan, **hearers)
+        rounds, result = (), None
+    else:
+        rounds, gradients = _take_up(earlier)
+        strengths, result = _choose_more(earlier, adaptive, len(rounds)), earlier
+        if not strengths:
+            raise InputError(
+                f"--resume: the search is over after {len(rounds)} rounds; allowed: a smaller "
+                "--precision, more --rounds, or --extend with strengths of your own"
+            )
     while strengths:
         shown = ", ".join(map(format_epsilon, strengths))
         tell(f"round {len(rounds) + 1}: training at {shown}", result)
         wanted = dataclasses.replace(config, epsilon_grid=strengths)
-        result = run_sweep(
-            wanted, earlier=result, progress_fn=progress_fn, stop_fn=stop_fn, **given
-        )
-        rounds.append(strengths)
-        strengths = ()
-        if len(rounds) < adaptive.max_rounds:
-            strengths = choose_next(result, adaptive)
+        result = run_sweep(wanted, earlier=result, checkpoint=checkpoint, **hearers, **given)
+        rounds += (strengths,)
+        result = _note_search(result, rounds, gradients)
+        strengths = _choose_more(result, adaptive, len(rounds))
     assert result is not None
-    return _count(result, tuple(rounds), gradients, given)
+    return _count(result, rounds, gradients, given)
+
+
+def _choose_more(
+    result: SweepResult, adaptive: AdaptiveConfig, num_rounds: int
+) -> tuple[float, ...]:
+    """Choose the attack strengths of the next round; none where there is none."""
+    return choose_next(result, adaptive) if num_rounds < adaptive.max_rounds else ()
+
+
+def _note_search(
+    result: SweepResult, rounds: tuple[tuple[float, ...], ...], gradients: int
+) -> SweepResult:
+    """Note in a result which rounds led to it, so that the search can go on from its files."""
+    search = {"rounds": [list(strengths) for strengths in rounds], "gradients": gradients}
+    return dataclasses.replace(result, description={**result.description, "search": search})
+
+
+def _take_up(earlier: SweepResult) -> tuple[tuple[tuple[float, ...], ...], int]:
+    """Read the rounds of a search, and what its fine-tuning cost, off the lanes it had."""
+    search = earlier.description.get("search")
+    if search is None:
+        raise InputError(
+            "--resume: the finished run there was not found by --eps-grid auto; allowed: --extend "
+            "with the attack strengths to add"
+        )
+    return tuple(map(tuple, search["rounds"])), search["gradients"]
 
 
 def choose_first(
-    config: SweepConfig, given: dict[str, Any], progress_fn: Any
+    config: SweepConfig, given: dict[str, Any], **options: Any
 ) -> tuple[tuple[float, ...], int]:
-    """Choose the first attack strengths by fine-tuning clean lanes; count what that cost."""
+    """Choose the first attack strengths by fine-tuning clean lanes; count what that cost.
+
+    Args:
+      config: What to sweep.
+      given: The user's own network, images and objective.
+      **options: As in `run_fine_tuning`: who hears of what, and where to save.
+
+    Returns:
+      The strengths, and example gradients.
+    """
     scale = FIRST_GRID[config.attack.norm][0]
     tuned = run_fine_tuning(
         dataclasses.replace(config, num_seeds=1),
@@ -140,7 +193,7 @@ def choose_first(
             attacks=("fgm",),
             num_epochs=max(1, config.training.num_epochs // 4),
         ),
-        progress_fn=progress_fn,
+        **options,
         **given,
     )
     value = tuned.epsilon_star.value

@@ -11,6 +11,8 @@ from phase_jax.adaptive.run import run_adaptive_sweep
 from phase_jax.environment import enable_compilation_cache
 from phase_jax.interruption import StopSignals
 from phase_jax.report.console import ProgressDisplay, print_summary
+from phase_jax.report.directory import RESULT_FILE
+from phase_jax.report.read import load_run
 from phase_jax.report.session import explain_memory
 from phase_jax.report.write import write_result
 
@@ -24,27 +26,35 @@ if TYPE_CHECKING:
 
 
 def run_and_report_adaptive(
-    config: SweepConfig, adaptive: AdaptiveConfig, out: pathlib.Path, options: SessionOptions
+    config: SweepConfig,
+    adaptive: AdaptiveConfig,
+    out: pathlib.Path,
+    options: SessionOptions,
+    *,
+    resume: bool = False,
 ) -> int:
     """Run an adaptive sweep; after every round the directory holds a finished run.
 
     Args:
       config: What to sweep.
       adaptive: When to stop, and how many strengths a round adds.
-      out: The directory, claimed.
+      out: The directory, claimed; the stage that was interrupted there goes on.
       options: How to treat this machine.
+      resume: Whether to go on from the rounds whose lanes are there.
 
     Returns:
       Exit status 0.
 
     Raises:
-      InputError: A field does not fit the data.
+      InputError: A field does not fit the data or what is there.
       InterruptedRunError: The device's memory or the disk is full; the rounds done are kept.
       StoppedRunError: SIGTERM or SIGINT arrived.
     """
     if options.use_cache:
         enable_compilation_cache()
     console = Console(file=sys.stdout)
+    has_rounds = resume and (out / RESULT_FILE).exists()
+    earlier = load_run(out, field="--out") if has_rounds else None
     with (
         explain_memory(),
         ProgressDisplay(console) as display,
@@ -52,12 +62,19 @@ def run_and_report_adaptive(
     ):
 
         def begin(text: str, result: SweepResult | None) -> None:
-            if result is not None:
+            if result is not None and result is not earlier:  # checkpoints go when it is written
                 write_result(result, out)
             display.note(text)
 
         found = run_adaptive_sweep(
-            config, adaptive, progress_fn=display.show, stop_fn=signals.poll, round_fn=begin
+            config,
+            adaptive,
+            progress_fn=display.show,
+            stop_fn=signals.poll,
+            round_fn=begin,
+            checkpoint=options.plan_checkpoint(out),
+            note_fn=display.note,
+            earlier=earlier,
         )
     write_result(found.result, out)
     print_summary(console, found.result, out)

@@ -12,7 +12,7 @@ from phase_jax.cli.saving import SavingOptions, build_session_options, check_sav
 from phase_jax.config import SweepConfig, option
 from phase_jax.config_file import load_config_file, rebuild_config
 from phase_jax.grid import AUTO_GRID
-from phase_jax.report.directory import RESULT_FILE, claim_directory
+from phase_jax.report.directory import RESULT_FILE, Claim, claim_directory
 from phase_jax.report.document import SCHEMA_VERSION
 from phase_jax.report.read import read_document
 from phase_jax.requirements import require_integer
@@ -75,10 +75,10 @@ def run_sweep_command(arguments: list[str]) -> int:
         recorded = _load_recorded(command.run)
         command = _parse(arguments, dataclasses.replace(default, config=recorded))
     run, is_adaptive = command.run, command.config.epsilon_grid == AUTO_GRID
-    if is_adaptive and (run.resume or run.extend):
+    if is_adaptive and run.extend:
         raise InputError(
-            "--eps-grid: auto does not go with --resume or --extend; every round leaves a finished "
-            "run, which --extend takes further at strengths that you name"
+            "--eps-grid: auto does not go with --extend, which adds strengths that you name; "
+            "--resume takes a search further"
         )
     config = validate_config(
         dataclasses.replace(command.config, epsilon_grid=SweepConfig().epsilon_grid)
@@ -86,12 +86,16 @@ def run_sweep_command(arguments: list[str]) -> int:
         else command.config
     )
     validate_adaptive(command.adaptive)
+    if not is_adaptive:
+        _refuse_adaptive(command.adaptive)
     require_integer("--cpu-devices", run.cpu_devices, 1, 1024, optional=True)
     claim = check_saving(run)
     divide_cores(run.cpu_devices, len(config.epsilons) * config.num_seeds)
     from phase_jax.data import check_available
 
     check_available(config.data.name, config.data.data_dir)
+    if is_adaptive and run.resume:
+        claim = Claim.GROW
     with claim_directory(run.out, config, claim) as out:
         from phase_jax.report.session import run_and_report
 
@@ -99,8 +103,21 @@ def run_sweep_command(arguments: list[str]) -> int:
         if is_adaptive:
             from phase_jax.adaptive.session import run_and_report_adaptive
 
-            return run_and_report_adaptive(config, command.adaptive, out, options)
+            return run_and_report_adaptive(
+                config, command.adaptive, out, options, resume=run.resume
+            )
         return run_and_report(config, out, options, extend=run.extend)
+
+
+def _refuse_adaptive(adaptive: AdaptiveConfig) -> None:
+    """Refuse settings of a search where there is none."""
+    for field in dataclasses.fields(adaptive):
+        value = getattr(adaptive, field.name)
+        if value != field.default:
+            raise InputError(
+                f"--{field.metadata['flag']}: {value} has no meaning here; allowed: with "
+                "--eps-grid auto"
+            )
 
 
 def _load_recorded(run: RunOptions) -> SweepConfig:

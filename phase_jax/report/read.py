@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from phase_jax.config import SweepConfig
 
 DESCRIPTION = ("data", "model", "objective", "train_loss")
-FINE_TUNED = "fine_tuned_from"
+OF_SOME = ("fine_tuned_from", "search")  # description of runs of a kind
 ENVIRONMENT = ("versions", "device", "revision")
 
 
@@ -142,7 +142,7 @@ def _rebuild_result(
         model_state=parameters["model_state"],
         description={
             name: document[name]
-            for name in (*DESCRIPTION, *((FINE_TUNED,) if FINE_TUNED in document else ()))
+            for name in (*DESCRIPTION, *(name for name in OF_SOME if name in document))
         },
         environment={name: document[name] for name in ENVIRONMENT},
         seconds=document["seconds"],

@@ -95,5 +95,5 @@ def _check_settings(sweep: PreparedSweep, earlier: SweepResult) -> None:
     ]
     if differing:
         raise InputError(
-            f"--extend: {', '.join(differing)}; allowed: the settings of the finished run"
+            f"--out: {', '.join(differing)}; allowed: the settings of the finished run"
         )
