@@ -18,15 +18,28 @@ class InputError(ValueError):
 
     The command line turns it into that line and exit status 2; from Python it is an ordinary
     exception. Nothing has been compiled or written when it is raised.
+
+    Attributes:
+      is_shared: Whether all processes of a run raise it, and one of them tells the user.
     """
+
+    is_shared = False
 
 
 class InterruptedRunError(RuntimeError):
-    """A run could not go on for a reason outside the program (a full disk, say): one line."""
+    """A run could not go on for a reason outside the program (a full disk, say): one line.
+
+    Attributes:
+      is_shared: Whether all processes of a run raise it, and one of them tells the user.
+    """
+
+    is_shared = False
 
 
 class StoppedRunError(InterruptedRunError):
     """A run was asked to stop by a signal, and did; what it saved can be continued."""
+
+    is_shared = True  # processes agree on where to stop
 
     def __init__(self, message: str, signal_number: int):
         """Keep the signal beside the message."""

@@ -25,6 +25,7 @@ LAYERS = (
     "interruption",
     "storage",
     "environment",
+    "distributed",
     "requirements",
     "grid",
     "config",
@@ -50,13 +51,17 @@ LAYERS = (
     "cli",
 )
 ONLY = {
-    **{name: {"types"} for name in ("environment", "solver", "linear", "attacks", "storage")},
+    **{
+        name: {"types"}
+        for name in ("environment", "solver", "linear", "attacks", "storage", "distributed")
+    },
     "interruption": set(),
-    "monte_carlo": {"types", "storage"},
+    "monte_carlo": {"types", "storage", "distributed"},
     "simulate": {
         "types",
         "environment",
         "storage",
+        "distributed",
         "monte_carlo",
         "linear",
         "solver",
@@ -90,6 +95,16 @@ USERS = {
         "connectivity",
         "simulate",
         "reproduce",
+        "cli",
+    },
+    "distributed": {
+        "monte_carlo",
+        "sweep",
+        "report",
+        "finetune",
+        "adaptive",
+        "connectivity",
+        "simulate",
         "cli",
     },
     "solver": {"sweep", "report", "finetune", "audit", "simulate", "reproduce", "cli"},

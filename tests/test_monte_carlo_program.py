@@ -98,7 +98,8 @@ def test_width_is_chosen(num_replicates, memory_limit, known, expected):
     """A program of 16 replicates on two devices that needs 10 kB per replicate, or does not say."""
     memory = SimpleNamespace(temp_size_in_bytes=60_000, output_size_in_bytes=10_000)
     compiled = SimpleNamespace(memory_analysis=lambda: memory if known else None)
-    sharding = SimpleNamespace(device_set=[SimpleNamespace(platform="cpu")] * 2)
+    devices = [SimpleNamespace(platform="cpu")] * 2
+    sharding = SimpleNamespace(device_set=devices, addressable_devices=devices)
     probe = SimpleNamespace(width=16, compiled=compiled, sharding=sharding)
     chosen = choose_width(probe, num_replicates, memory_limit)
     assert chosen == pytest.approx(expected, rel=0.01)

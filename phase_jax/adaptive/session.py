@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from phase_jax.adaptive.run import run_adaptive_sweep
+from phase_jax.distributed import run_once
 from phase_jax.environment import enable_compilation_cache
 from phase_jax.interruption import StopSignals
 from phase_jax.report.console import ProgressDisplay, print_summary
@@ -63,7 +64,7 @@ def run_and_report_adaptive(
 
         def begin(text: str, result: SweepResult | None) -> None:
             if result is not None and result is not earlier:  # checkpoints go when it is written
-                write_result(result, out)
+                _write(result, out)
             display.note(text)
 
         found = run_adaptive_sweep(
@@ -76,6 +77,10 @@ def run_and_report_adaptive(
             note_fn=display.note,
             earlier=earlier,
         )
-    write_result(found.result, out)
+    _write(found.result, out)
     print_summary(console, found.result, out)
     return 0
+
+
+def _write(result: SweepResult, out: pathlib.Path) -> None:
+    run_once(lambda: str(write_result(result, out)))

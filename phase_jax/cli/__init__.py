@@ -17,7 +17,7 @@ from phase_jax.cli.audit import run_audit_command
 from phase_jax.cli.connectivity import run_connectivity_command
 from phase_jax.cli.data import run_data_command
 from phase_jax.cli.finetune import run_fine_tuning_command
-from phase_jax.cli.parse import join_lines
+from phase_jax.cli.processes import leave_after_crash, report_failure
 from phase_jax.cli.report import run_report_command
 from phase_jax.cli.reproduce import run_reproduce_command
 from phase_jax.cli.simulate import run_simulate_command
@@ -66,6 +66,8 @@ def main_and_exit(command: str | None = None) -> None:
     except BrokenPipeError:  # whoever read our output, `head` say, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = EXIT_FAILED
+    except Exception as error:
+        status = leave_after_crash(error)
     sys.exit(status)
 
 
@@ -105,17 +107,13 @@ def main(arguments: Sequence[str]) -> int:
         }
         return run_fns[arguments[0]](arguments[1:])
     except InputError as error:
-        print(f"phase-jax: {join_lines(str(error))}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+        return report_failure(error, str(error), EXIT_BAD_INPUT)
     except StoppedRunError as error:
-        print(f"phase-jax: {join_lines(str(error))}", file=sys.stderr)
-        return EXIT_SIGNAL + error.signal_number
+        return report_failure(error, str(error), EXIT_SIGNAL + error.signal_number)
     except InterruptedRunError as error:
-        print(f"phase-jax: {join_lines(str(error))}", file=sys.stderr)
-        return EXIT_FAILED
+        return report_failure(error, str(error), EXIT_FAILED)
     except KeyboardInterrupt as error:
         number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
-        print("phase-jax: interrupted", file=sys.stderr)
-        return EXIT_SIGNAL + number
+        return report_failure(error, "interrupted", EXIT_SIGNAL + number)
     except SystemExit as leave:  # argument parsing printed its help
         return int(leave.code or 0)

@@ -6,6 +6,7 @@ import dataclasses
 
 from phase_jax.cli.follow_up import FollowUpOptions, open_run, take_run_name
 from phase_jax.cli.parse import parse_arguments
+from phase_jax.cli.processes import ProcessOptions, join_processes
 from phase_jax.cli.saving import build_session_options, check_saving
 from phase_jax.connectivity.settings import FILES, ConnectivitySettings, validate_settings
 
@@ -29,6 +30,9 @@ class ConnectivityCommand:
     settings: ConnectivitySettings = dataclasses.field(
         default_factory=ConnectivitySettings, metadata={"help": "What is connected"}
     )
+    processes: ProcessOptions = dataclasses.field(
+        default_factory=ProcessOptions, metadata={"help": "Several processes as one run"}
+    )
 
 
 def run_connectivity_command(arguments: list[str]) -> int:
@@ -40,7 +44,11 @@ def run_connectivity_command(arguments: list[str]) -> int:
     )
     settings, options = validate_settings(command.settings), command.run
     claim = check_saving(options)
-    with open_run(name, "connectivity", options.out, claim, FILES) as (run, out):
+    join_processes(command.processes)
+    with open_run(name, "connectivity", options.out, claim, FILES, command.processes) as (
+        run,
+        out,
+    ):
         from phase_jax.connectivity.session import connect_and_report
 
         return connect_and_report(

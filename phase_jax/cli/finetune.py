@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from phase_jax.cli.parse import parse_arguments
+from phase_jax.cli.processes import ProcessOptions, claim_once, join_processes
 from phase_jax.cli.saving import SavingOptions, build_session_options, check_saving
 from phase_jax.config import FineTuningConfig, LanesConfig, SweepConfig, option
 from phase_jax.config_file import load_config_file
@@ -50,6 +51,9 @@ class FineTuneCommand:
     config: SweepConfig = dataclasses.field(
         default_factory=SweepConfig, metadata={"help": "Network, data, clean training"}
     )
+    processes: ProcessOptions = dataclasses.field(
+        default_factory=ProcessOptions, metadata={"help": "Several processes as one run"}
+    )
 
 
 def run_fine_tuning_command(arguments: list[str]) -> int:
@@ -63,6 +67,7 @@ def run_fine_tuning_command(arguments: list[str]) -> int:
     validate_config(command.config)
     validate_fine_tuning(command.fine_tuning)
     claim = check_saving(command.run)
+    join_processes(command.processes)
     from phase_jax.finetune.session import load_start, run_and_report_fine_tuning
     from phase_jax.finetune.write import FILES
     from phase_jax.report.directory import claim_directory
@@ -79,7 +84,8 @@ def run_fine_tuning_command(arguments: list[str]) -> int:
     config = command.config
     check_available(config.data.name, config.data.data_dir)
     run, tuned = command.run, command.fine_tuning
-    with claim_directory(run.out, config, claim, files=FILES, is_extendable=False) as out:
+    place = claim_directory(run.out, config, claim, files=FILES, is_extendable=False)
+    with claim_once(command.processes, place) as out:
         options = build_session_options(run)
         return run_and_report_fine_tuning(config, tuned, clean, source, out, options)
 

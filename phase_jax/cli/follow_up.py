@@ -7,6 +7,7 @@ import dataclasses
 import pathlib
 from typing import TYPE_CHECKING
 
+from phase_jax.cli.processes import ProcessOptions, claim_once
 from phase_jax.cli.saving import SavingOptions
 from phase_jax.config import option
 from phase_jax.report.directory import Claim, claim_directory
@@ -49,7 +50,12 @@ def take_run_name(arguments: list[str]) -> str | None:
 
 @contextlib.contextmanager
 def open_run(
-    name: str | None, command: str, out: str | None, claim: Claim, files: frozenset[str]
+    name: str | None,
+    command: str,
+    out: str | None,
+    claim: Claim,
+    files: frozenset[str],
+    processes: ProcessOptions | None = None,
 ) -> Iterator[tuple[SweepResult, pathlib.Path]]:
     """Read a run and hold the directory of what follows from it.
 
@@ -59,6 +65,7 @@ def open_run(
       out: Where results go; None for the default.
       claim: What to do with what is there.
       files: Names of what will be written.
+      processes: Those that share the run, if there are several.
 
     Yields:
       The run, and the directory.
@@ -72,7 +79,6 @@ def open_run(
 
     run = load_run(name)
     default = pathlib.Path("runs") / f"{command}-{pathlib.Path(name).resolve().name}"
-    with claim_directory(
-        out or default, run.config, claim, files=files, is_extendable=False
-    ) as directory:
+    place = claim_directory(out or default, run.config, claim, files=files, is_extendable=False)
+    with claim_once(processes or ProcessOptions(), place) as directory:
         yield run, directory

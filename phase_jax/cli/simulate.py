@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from phase_jax.cli.parse import parse_arguments
+from phase_jax.cli.processes import ProcessOptions, claim_once, join_processes
 from phase_jax.config import option
 from phase_jax.report.wording import format_duration
 from phase_jax.simulate.directory import StudySettings, claim_study_directory
@@ -37,6 +38,9 @@ class SimulateCommand:
         True, "keep compiled programs in the user's cache directory", flag="compilation-cache"
     )
     list: bool = option(False, "list the studies and leave")
+    processes: ProcessOptions = dataclasses.field(
+        default_factory=ProcessOptions, metadata={"help": "Several processes as one run"}
+    )
 
 
 def run_simulate_command(arguments: list[str]) -> int:
@@ -57,7 +61,9 @@ def run_simulate_command(arguments: list[str]) -> int:
     if name is None:
         raise InputError(f"STUDY: give one first; allowed: {', '.join(STUDIES)}")
     settings = _check_settings(name, command)
-    with claim_study_directory(command.out, settings, overwrite=command.overwrite) as out:
+    join_processes(command.processes)
+    claim = claim_study_directory(command.out, settings, overwrite=command.overwrite)
+    with claim_once(command.processes, claim) as out:
         from phase_jax.simulate.session import run_study
 
         return run_study(settings, out, use_cache=command.compilation_cache)

@@ -8,6 +8,7 @@ import pathlib
 from phase_jax.adaptive.settings import AdaptiveConfig, validate_adaptive
 from phase_jax.cli.cores import divide_cores
 from phase_jax.cli.parse import parse_arguments
+from phase_jax.cli.processes import ProcessOptions, claim_once, join_processes
 from phase_jax.cli.saving import SavingOptions, build_session_options, check_saving
 from phase_jax.config import SweepConfig, option
 from phase_jax.config_file import load_config_file, rebuild_config
@@ -60,6 +61,9 @@ class SweepCommand:
     adaptive: AdaptiveConfig = dataclasses.field(
         default_factory=AdaptiveConfig, metadata={"help": "With --eps-grid auto"}
     )
+    processes: ProcessOptions = dataclasses.field(
+        default_factory=ProcessOptions, metadata={"help": "Several processes as one run"}
+    )
 
 
 def run_sweep_command(arguments: list[str]) -> int:
@@ -91,12 +95,13 @@ def run_sweep_command(arguments: list[str]) -> int:
     require_integer("--cpu-devices", run.cpu_devices, 1, 1024, optional=True)
     claim = check_saving(run)
     divide_cores(run.cpu_devices, len(config.epsilons) * config.num_seeds)
+    join_processes(command.processes)
     from phase_jax.data import check_available
 
     check_available(config.data.name, config.data.data_dir)
     if is_adaptive and run.resume:
         claim = Claim.GROW
-    with claim_directory(run.out, config, claim) as out:
+    with claim_once(command.processes, claim_directory(run.out, config, claim)) as out:
         from phase_jax.report.session import run_and_report
 
         options = build_session_options(run)

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from phase_jax.connectivity.run import run_connectivity
 from phase_jax.connectivity.write import describe_findings, write_connectivity
+from phase_jax.distributed import run_once
 from phase_jax.environment import enable_compilation_cache
 from phase_jax.interruption import StopSignals
 from phase_jax.report.console import open_console, print_paragraph
@@ -71,7 +72,7 @@ def connect_and_report(
             stop_fn=signals.poll,
             note_fn=tell,
         )
-    write_connectivity(result, out)
+    run_once(lambda: str(write_connectivity(result, out)))
     print_summary(console, result)
     print_paragraph(console, f"{result.seconds['total']:.0f} s; results in {out}")
     return 0

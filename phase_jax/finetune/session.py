@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from phase_jax.distributed import run_once
 from phase_jax.environment import enable_compilation_cache
 from phase_jax.finetune.run import CLEAN, ImportedModel, run_fine_tuning
 from phase_jax.finetune.write import write_fine_tuning
@@ -96,7 +97,7 @@ def run_and_report_fine_tuning(
         )
     if source is not None:
         result = dataclasses.replace(result, origin={**result.origin, "place": source})
-    write_fine_tuning(result, out)
+    run_once(lambda: str(write_fine_tuning(result, out)))
     print_fine_tuning(console, result, out)
     return 0
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pathlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from phase_jax.distributed import run_once, share_arrays
 from phase_jax.monte_carlo.statistics import Accumulator, Moments, Reservoir
 from phase_jax.storage.checkpoint import CheckpointFile, Saved
 
@@ -46,13 +48,16 @@ class MonteCarloFile:
         Raises:
           InputError: See `CheckpointFile`.
         """
-        self._file = CheckpointFile(path, kind=KIND, version=SCHEMA_VERSION)
-        self.saved = None if self._file.saved is None else _unpack(self._file.saved.arrays)
-        self.path, self.notes = self._file.path, self._file.notes
+        self.path = pathlib.Path(path)
+        self._file: CheckpointFile | None = None  # of the process that writes
+        self.notes = tuple(run_once(self._open))
+        found = self._file.saved if self._file is not None else None
+        arrays = share_arrays(None if found is None else found.arrays)
+        self.saved = _unpack(arrays) if arrays else None
 
     def check_identity(self, identity: Mapping[str, Any]) -> None:
         """Make sure that what was found belongs to this run; see `CheckpointFile`."""
-        self._file.check_identity(identity)
+        run_once(lambda: self._file and self._file.check_identity(identity))
 
     def save(self, identity: Mapping[str, Any], run: SavedRun) -> None:
         """Save a run.
@@ -61,7 +66,13 @@ class MonteCarloFile:
           InterruptedRunError: It cannot be written; the last good checkpoint is still there.
         """
         progress = f"{run.accumulator.num_done} replicates"
-        self._file.save(Saved(dict(identity), progress, _pack(run)))
+        if self._file is not None:
+            self._file.save(Saved(dict(identity), progress, _pack(run)))
+
+    def _open(self) -> tuple[str, ...]:
+        """Read what is there; return notes about it."""
+        self._file = CheckpointFile(self.path, kind=KIND, version=SCHEMA_VERSION)
+        return self._file.notes
 
 
 def _pack(run: SavedRun) -> dict[str, np.ndarray]:

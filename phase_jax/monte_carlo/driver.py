@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from phase_jax.distributed import require_same
 from phase_jax.monte_carlo.checkpoint import MonteCarloFile
 from phase_jax.monte_carlo.execute import MonteCarloProgress, RunPlan, run_chunks
 from phase_jax.monte_carlo.program import (
@@ -138,6 +139,7 @@ def run_monte_carlo(
     program = trace_chunk(replicate_fn, key, width or probe_width, devices)
     capacity = limit_num_kept(num_kept, sum(program.layout.sizes))
     identity = _describe_identity(key, label, program.layout, capacity, keep_values)
+    require_same(identity)
     if file is not None:
         _check_belongs(file, identity, num_replicates)
     program = program.compile() if width else compile_chunk(program, num_replicates, memory_limit)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from phase_jax.distributed import put_everywhere, share
 from phase_jax.types import InputError
 
 if TYPE_CHECKING:
@@ -99,6 +100,8 @@ class ChunkProgram:
 
     def count_threads(self) -> int:
         """Count the chunks to have under way at once: one a core on a CPU, where that is safe."""
+        if jax.process_count() > 1:
+            return 1  # all processes must start their programs in one order
         if next(iter(self.sharding.device_set)).platform != "cpu":
             return 2
         if BATCHED_LAPACK.search(self.compiled.as_text()):
@@ -113,7 +116,7 @@ class ChunkProgram:
         Indices beyond the last replicate are computed like any other: who fetches drops them.
         """
         indices = np.arange(start, start + self.width, dtype=np.uint64).astype(np.uint32)
-        return self.compiled(jax.device_put(indices, self.sharding), self.key)
+        return self.compiled(put_everywhere(indices, self.sharding), self.key)
 
 
 def trace_chunk(
@@ -146,8 +149,12 @@ def trace_chunk(
         out_specs=over_devices,
         check_vma=False,
     )
-    key = jax.device_put(key, NamedSharding(mesh, on_each))
-    return _trace(jax.jit(chunk_fn), key, NamedSharding(mesh, over_devices), width)
+    key = put_everywhere(key, NamedSharding(mesh, on_each))
+    if jax.process_count() > 1:  # every process wants all outputs
+        program = jax.jit(chunk_fn, out_shardings=NamedSharding(mesh, on_each))
+    else:
+        program = jax.jit(chunk_fn)
+    return _trace(program, key, NamedSharding(mesh, over_devices), width)
 
 
 def compile_chunk(
@@ -162,7 +169,7 @@ def compile_chunk(
       memory_limit: See `choose_width`.
     """
     program = program.compile()
-    width = choose_width(program, num_replicates, memory_limit)
+    width = share(choose_width(program, num_replicates, memory_limit))
     if width == program.width:
         return program
     return _trace(program.chunk_fn, program.key, program.sharding, width).compile()
@@ -187,18 +194,19 @@ def choose_width(probe: ChunkProgram, num_replicates: int, memory_limit: int | N
     Returns:
       A multiple of the number of devices.
     """
-    devices = list(probe.sharding.device_set)
+    devices = list(probe.sharding.addressable_devices)
+    num_devices = len(probe.sharding.device_set)
     needed = _measure_bytes(probe.compiled)
     if memory_limit is None:
         memory_limit = _default_memory_limit(devices[0])
     fitting = FALLBACK_WIDTH
     if needed:
-        fitting = max(1, memory_limit * (probe.width // len(devices)) // needed)
+        fitting = max(1, memory_limit * (probe.width // num_devices) // needed)
     shortest = SHORTEST_CHUNK_CPU if devices[0].platform == "cpu" else SHORTEST_CHUNK
-    share = -(-num_replicates // len(devices))
-    widest = min(fitting, LONGEST_CHUNK, max(shortest, -(-share // MIN_CHUNKS)))
-    num_chunks = -(-share // widest)
-    return -(-share // num_chunks) * len(devices)
+    load = -(-num_replicates // num_devices)
+    widest = min(fitting, LONGEST_CHUNK, max(shortest, -(-load // MIN_CHUNKS)))
+    num_chunks = -(-load // widest)
+    return -(-load // num_chunks) * num_devices
 
 
 def _measure_bytes(compiled: Any) -> int:

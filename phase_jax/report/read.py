@@ -14,6 +14,7 @@ import numpy as np
 from phase_jax.config_file import rebuild_config
 from phase_jax.report.directory import ADVERSARIAL_FILE, PARAMETERS, RESULT_FILE
 from phase_jax.report.document import SCHEMA_VERSION
+from phase_jax.report.parameters import read_parameters
 from phase_jax.sweep.result import AdversarialExamples, CrossEntropyReading, LaneTable, SweepResult
 from phase_jax.types import (
     EpsilonStar,
@@ -61,7 +62,7 @@ def load_run(
     examples = _read_arrays(path / "examples.npz", field)
     parameters = {"params": {}, "model_state": {}}
     if with_parameters:
-        parameters = _read_parameters(path / PARAMETERS, field)
+        parameters = read_parameters(path / PARAMETERS, field)
     adversarial = None
     if (path / ADVERSARIAL_FILE).is_file():  # runs of earlier versions have none
         adversarial = _read_arrays(path / ADVERSARIAL_FILE, field)
@@ -224,17 +225,4 @@ def _read_arrays(path: pathlib.Path, field: str) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise InputError(f"{field}: {str(path)!r} is missing; the run is incomplete") from None
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile):
-        raise InputError(f"{field}: {str(path)!r} is damaged; allowed: what a run wrote") from None
-
-
-def _read_parameters(path: pathlib.Path, field: str) -> dict[str, Any]:
-    """Read the selected parameters and state of every lane."""
-    from orbax.checkpoint import v1 as ocp
-
-    if not path.is_dir():
-        raise InputError(f"{field}: {str(path)!r} is missing; the run's parameters are needed")
-    load = ocp.load if hasattr(ocp, "load") else ocp.load_pytree  # its name before orbax 0.12.8
-    try:
-        return load(str(path.resolve()))
-    except (OSError, ValueError):
         raise InputError(f"{field}: {str(path)!r} is damaged; allowed: what a run wrote") from None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import jax
 from rich.console import Console
 
+from phase_jax.distributed import run_once
 from phase_jax.environment import enable_compilation_cache
 from phase_jax.interruption import GRACE_SECONDS, StopSignals
 from phase_jax.report.console import ProgressDisplay, print_summary
@@ -87,7 +88,7 @@ def run_and_report(
             note_fn=display.note,
             earlier=load_run(out, field="--out") if extend else None,
         )
-    write_result(result, out)
+    run_once(lambda: str(write_result(result, out)))
     print_summary(console, result, out)
     return 0
 

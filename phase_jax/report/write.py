@@ -20,6 +20,7 @@ from phase_jax.report.directory import (
 )
 from phase_jax.report.document import build_document
 from phase_jax.report.overfitting import list_gaps
+from phase_jax.report.parameters import write_parameters
 from phase_jax.report.transition import assess_transition, list_transition
 from phase_jax.storage.atomic import explain_failures, replace_files
 
@@ -77,7 +78,7 @@ def write_result(result: SweepResult, out: str | os.PathLike) -> pathlib.Path:
         if result.adversarial is not None:
             pictures = {"epsilons": result.epsilons, **vars(result.adversarial)}
             _write_arrays(draft / ADVERSARIAL_FILE, pictures)
-        _write_parameters(draft / PARAMETERS, result)
+        write_parameters(draft / PARAMETERS, result)
         write_figure(draw_loss_curve(result), draft / "loss_curve")
         write_figure(draw_learning_curves(result), draft / "learning_curves")
         write_csv(draft / "overfitting.csv", list_gaps(result))
@@ -160,12 +161,3 @@ def write_figure(figure: Figure, stem: pathlib.Path) -> None:
 
     for suffix in (".png", ".svg"):
         save_figure(figure, stem.with_suffix(suffix))
-
-
-def _write_parameters(path: pathlib.Path, result: SweepResult) -> None:
-    """Save selected parameters and state with orbax; read with `ocp.load`."""
-    from orbax.checkpoint import v1 as ocp
-
-    save = ocp.save if hasattr(ocp, "save") else ocp.save_pytree  # its name before orbax 0.12.8
-    tree = {"params": result.params, "model_state": result.model_state}
-    save(str(path.resolve()), tree)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from phase_jax.distributed import is_writer, run_once
 from phase_jax.environment import describe_environment, enable_compilation_cache
 from phase_jax.report.document import convert_to_plain
 from phase_jax.report.plots import save_figure
@@ -107,14 +108,15 @@ def run_study(settings: StudySettings, out: pathlib.Path, *, use_cache: bool = T
         enable_compilation_cache()
     begin = time.perf_counter()
     try:
-        mark_directory(out, settings, [])
+        run_once(lambda: mark_directory(out, settings, []))
         with jax.enable_x64(settings.precision == "float64"), StudyProgress(console) as display:
             result = study.run(make_context(settings, out, display))
         if study.unresolved and settings.precision == "float32":
             result.findings.insert(0, study.unresolved)
-        write_study(study, result, settings, out, seconds=time.perf_counter() - begin)
+        seconds = time.perf_counter() - begin
+        run_once(lambda: str(write_study(study, result, settings, out, seconds=seconds)))
     except BaseException as error:
-        if leave_directory(out):
+        if is_writer() and leave_directory(out):
             print_line(console, f"stopped; the same command goes on from what is in {out}")
         if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
             raise InterruptedRunError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from phase_jax.distributed import run_once
 from phase_jax.monte_carlo import run_monte_carlo
 from phase_jax.simulate.directory import CHECKPOINTS
 
@@ -111,7 +112,7 @@ class StudyContext:
           InterruptedRunError: The checkpoint cannot be written.
         """
         folder = self.out / CHECKPOINTS
-        folder.mkdir(parents=True, exist_ok=True)
+        run_once(lambda: folder.mkdir(parents=True, exist_ok=True))
         show = self.progress_fn
         return run_monte_carlo(
             replicate_fn,

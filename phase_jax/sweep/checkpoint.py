@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from phase_jax.config import flatten_tree
+from phase_jax.distributed import agree, require_same, run_once, share, share_arrays
 from phase_jax.storage.checkpoint import CheckpointFile, Saved, compute_digest
 from phase_jax.types import InputError, StoppedRunError
 
@@ -90,16 +91,14 @@ class SweepFile:
         Raises:
           InputError: See `CheckpointFile`; or the checkpoint belongs to another run.
         """
-        self._identity, self._origin, self._unit = identity, origin, unit
+        self._plan, self._identity, self._origin = plan, identity, origin
+        self._kind, self._unit = kind, unit
         self._stop_fn, self._note_fn = stop_fn, note_fn
-        self._file = self._seconds = self._epochs = None
         self._saved_at, self._num_saved = time.monotonic(), 0
+        self._file: CheckpointFile | None = None  # of the process that writes
+        require_same({**identity, "device and versions": origin})
         if plan is not None:
-            self._seconds = None if plan.minutes is None else 60 * plan.minutes
-            self._epochs = plan.epochs
-            self._file = CheckpointFile(plan.path, kind=kind, version=SCHEMA_VERSION)
-            self._file.check_identity(identity)
-            self._tell(*self._file.notes)
+            self._tell(*run_once(lambda: self._open(plan)))
 
     def restore(self, layout: LaneLayout, fresh: Training) -> Training:
         """Bring what was saved to the devices; a new run has the fresh lanes.
@@ -112,15 +111,17 @@ class SweepFile:
           InputError: The checkpoint's arrays are not those of such lanes.
         """
         saved = self._file.saved if self._file is not None else None
-        if saved is None:
+        found_origin = share(None if saved is None else saved.origin)
+        if found_origin is None:
             return fresh
+        arrays = share_arrays(None if saved is None else saved.arrays)
         lanes = fresh._replace(states=fresh.states._replace(key=None))
-        training = _unpack(lanes, saved.arrays, layout.num_lanes)
+        training = _unpack(lanes, arrays, layout.num_lanes)
         states = layout.spread(training.states)._replace(key=fresh.states.key)
         self._num_saved = training.num_epochs
         note = f"going on after {self._unit} {training.num_epochs}"
-        if saved.origin != self._origin:
-            note += f"; begun on {saved.origin}, here is {self._origin}: last digits may differ"
+        if found_origin != self._origin:
+            note += f"; begun on {found_origin}, here is {self._origin}: last digits may differ"
         self._tell(note)
         return Training(states, training.history)
 
@@ -139,16 +140,13 @@ class SweepFile:
           StoppedRunError: A signal asked for a stop.
         """
         done = training.num_epochs
-        stop = layout.agree(self._stop_fn() if self._stop_fn else None)
-        if self._file is not None and (stop or done == num_epochs or self._is_due(layout, done)):
+        stop = agree(self._stop_fn() if self._stop_fn else None)
+        if self._plan is not None and (stop or done == num_epochs or self._is_due(done)):
             lanes = layout.collect(training.states._replace(key=None))
-            arrays = _pack(Training(lanes, training.history))
-            if layout.is_writer:
-                progress = f"{self._unit} {done}"
-                self._file.save(Saved(self._identity, progress, arrays, self._origin))
+            run_once(lambda: self._save(Training(lanes, training.history)))
             self._saved_at, self._num_saved = time.monotonic(), done
         if stop:
-            then = "it can be resumed" if self._file else "nothing is saved"
+            then = "it can be resumed" if self._plan else "nothing is saved"
             place = f"{self._unit} {done} of {num_epochs}"
             raise StoppedRunError(f"stopped after {place}; {then}", stop)
 
@@ -157,10 +155,23 @@ class SweepFile:
             for note in notes:
                 self._note_fn(note)
 
-    def _is_due(self, layout: LaneLayout, done: int) -> bool:
-        late = self._seconds is not None and time.monotonic() - self._saved_at >= self._seconds
-        by_epochs = self._epochs is not None and done - self._num_saved >= self._epochs
-        return bool(layout.agree(late)) or by_epochs
+    def _open(self, plan: CheckpointPlan) -> tuple[str, ...]:
+        """Read what is there; return notes about it."""
+        self._file = CheckpointFile(plan.path, kind=self._kind, version=SCHEMA_VERSION)
+        self._file.check_identity(self._identity)
+        return self._file.notes
+
+    def _save(self, lanes: Training) -> None:
+        assert self._file is not None
+        progress = f"{self._unit} {lanes.num_epochs}"
+        self._file.save(Saved(self._identity, progress, _pack(lanes), self._origin))
+
+    def _is_due(self, done: int) -> bool:
+        assert self._plan is not None
+        minutes, epochs = self._plan.minutes, self._plan.epochs
+        late = minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes
+        by_epochs = epochs is not None and done - self._num_saved >= epochs
+        return bool(agree(late)) or by_epochs
 
 
 def describe_identity(config: SweepConfig, description: dict[str, Any]) -> dict[str, Any]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from phase_jax.distributed import gather_everywhere, put_everywhere
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,21 +44,6 @@ class LaneLayout:
         share = self.width * self.mesh.size
         return math.ceil(self.num_lanes / share) * share
 
-    @property
-    def is_writer(self) -> bool:
-        """Whether this process is the one that writes files."""
-        return jax.process_index() == 0
-
-    def agree(self, value: Any) -> int:
-        """Return the largest value that any process has (None and False count as 0).
-
-        Processes must decide alike whether to save or stop: both need all of them.
-        """
-        value = int(value or 0)
-        if jax.process_count() == 1:
-            return value
-        return int(np.max(multihost_utils.process_allgather(np.int32(value))))
-
     def spread(self, lanes: Any) -> Any:
         """Bring a pytree of arrays [L, ...] to the devices, padded."""
         places = np.minimum(np.arange(self.num_places), self.num_lanes - 1)
@@ -70,10 +55,8 @@ class LaneLayout:
 
     def collect(self, lanes: Any) -> Any:
         """Bring a padded pytree back to the host (every host): NumPy arrays [L, ...]."""
-        gather = jax.device_get
-        if jax.process_count() > 1:
-            gather = functools.partial(multihost_utils.process_allgather, tiled=True)
-        return jax.tree.map(lambda leaf: np.asarray(gather(leaf))[: self.num_lanes], lanes)
+        lanes = gather_everywhere(lanes, self.mesh)
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[: self.num_lanes], lanes)
 
     def map(self, fn: Callable[..., Any], *, num_shared: int = 0) -> Callable[..., Any]:
         """Turn a function of one lane into one of all padded lanes; see `map_lanes`."""
@@ -90,7 +73,7 @@ class LaneLayout:
         return run
 
     def _put(self, tree: Any, spec: PartitionSpec) -> Any:
-        return jax.device_put(tree, NamedSharding(self.mesh, spec))
+        return put_everywhere(tree, NamedSharding(self.mesh, spec))
 
 
 def lay_out(num_lanes: int, width: int) -> LaneLayout:
