@@ -182,9 +182,7 @@ class TrainingConfig:
         None, "weight of the KL term; by default 6 for trades, 5 for mart", flag="beta"
     )
     num_epochs: int = option(20, "passes over the training images", flag="epochs")
-    batch_size: int = option(
-        64, "images per step; the last batch may be smaller", flag="batch-size"
-    )
+    batch_size: int = option(64, "images per step, in the last perhaps fewer", flag="batch-size")
     augmentation: str = option(
         "none",
         "of every training image, each epoch anew: none, crop_flip (reflecting pad of 4), or "
@@ -231,6 +229,7 @@ class LanesConfig:
         "epochs between two returns to the host: for progress, to save, to stop",
         flag="epochs-per-chunk",
     )
+    data_devices: int = option(1, "devices that share each batch of a lane", flag="data-devices")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -87,6 +87,7 @@ def validate_config(config: SweepConfig) -> SweepConfig:
     _check_start(config.attack, config.training)
     require_integer("--lane-width", config.lanes.width, 1, optional=True)
     require_integer("--epochs-per-chunk", config.lanes.epochs_per_chunk, 1)
+    _check_split(config.lanes.data_devices, config.training.batch_size)
     solver = config.solver
     require_name("--solver", solver.method, known.SOLVER_METHODS)
     require_name("--train-loss", solver.train_loss, known.TRAIN_LOSSES)
@@ -171,6 +172,16 @@ def _check_training(training: TrainingConfig) -> None:
     for fraction in training.decay_at:
         require_number("--decay-at", fraction, 0, 1)
     require_number("--decay-factor", training.decay_factor, 0)
+
+
+def _check_split(data_devices: int, batch_size: int) -> None:
+    """Refuse devices that could not have equal shares of a batch."""
+    require_integer("--data-devices", data_devices, 1)
+    if batch_size % data_devices:
+        raise InputError(
+            f"--data-devices: {data_devices} does not divide the batch of {batch_size} images; "
+            "allowed: a divisor of --batch-size"
+        )
 
 
 def _check_start(attack: AttackConfig, training: TrainingConfig) -> None:

@@ -94,7 +94,8 @@ def run_sweep_command(arguments: list[str]) -> int:
         _refuse_adaptive(command.adaptive)
     require_integer("--cpu-devices", run.cpu_devices, 1, 1024, optional=True)
     claim = check_saving(run)
-    divide_cores(run.cpu_devices, len(config.epsilons) * config.num_seeds)
+    num_lanes = len(config.epsilons) * config.num_seeds
+    divide_cores(run.cpu_devices, num_lanes * config.lanes.data_devices)
     join_processes(command.processes)
     from phase_jax.data import check_available
 

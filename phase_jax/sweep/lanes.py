@@ -12,6 +12,8 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from phase_jax.distributed import gather_everywhere, put_everywhere
+from phase_jax.training.split import BATCH_AXIS
+from phase_jax.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +33,7 @@ class LaneLayout:
     Attributes:
       num_lanes: L.
       width: Lanes vectorised together.
-      mesh: The devices, along one axis.
+      mesh: The devices, along the axis of lanes; where a lane has several, along a second one.
     """
 
     num_lanes: int
@@ -41,7 +43,7 @@ class LaneLayout:
     @property
     def num_places(self) -> int:
         """L and the padding."""
-        share = self.width * self.mesh.size
+        share = self.width * self.mesh.shape[AXIS]
         return math.ceil(self.num_lanes / share) * share
 
     def spread(self, lanes: Any) -> Any:
@@ -67,7 +69,12 @@ class LaneLayout:
             num_split = len(arguments) - num_shared
             specs = (over_lanes,) * num_split + (everywhere,) * num_shared
             return jax.shard_map(
-                mapped, mesh=self.mesh, in_specs=specs, out_specs=over_lanes, check_vma=False
+                mapped,
+                mesh=self.mesh,
+                in_specs=specs,
+                out_specs=over_lanes,
+                axis_names={AXIS},  # the compiler splits the rest: see `split_batch`
+                check_vma=False,
             )(*arguments)
 
         return run
@@ -76,14 +83,30 @@ class LaneLayout:
         return put_everywhere(tree, NamedSharding(self.mesh, spec))
 
 
-def lay_out(num_lanes: int, width: int) -> LaneLayout:
-    """Lay lanes out on all devices, or on as many as there are chunks of lanes."""
-    devices = jax.devices()
+def lay_out(num_lanes: int, width: int, data_devices: int = 1) -> LaneLayout:
+    """Lay lanes out on all devices, or on as many as there are chunks of lanes.
+
+    Args:
+      num_lanes: L.
+      width: Lanes vectorised together.
+      data_devices: Devices that share the batches of a chunk of lanes.
+
+    Raises:
+      InputError: The devices do not fall into groups of this number.
+    """
+    devices = np.asarray(jax.devices())
+    if devices.size % data_devices:
+        raise InputError(
+            f"--data-devices: {data_devices} does not divide the number of devices, "
+            f"{devices.size}; allowed: its divisors"
+        )
+    groups = devices.reshape(-1, data_devices)
     if jax.process_count() == 1:  # of several processes every one must take part
-        devices = devices[: math.ceil(num_lanes / width)]
-    return LaneLayout(
-        num_lanes, width, Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
-    )
+        groups = groups[: math.ceil(num_lanes / width)]
+    names = (AXIS,) if data_devices == 1 else (AXIS, BATCH_AXIS)
+    shape = (len(groups), data_devices)[: len(names)]
+    mesh = Mesh(groups.reshape(shape), names, axis_types=(AxisType.Auto,) * len(names))
+    return LaneLayout(num_lanes, width, mesh)
 
 
 def map_lanes(fn: Callable[..., Any], *, width: int, num_shared: int = 0) -> Callable[..., Any]:

@@ -154,7 +154,7 @@ def run_lanes(
         num_seeds=len(numbers),
     )
     lane_epsilons, keys = order_lanes(config, strengths, numbers)
-    layout = lay_out(len(keys), config.lanes.width or 1)
+    layout = lay_out(len(keys), config.lanes.width or 1, config.lanes.data_devices)
     arrays, tests = layout.share((sweep.arrays, sweep.tests))
     if starts is not None:
         starts = jax.tree.map(lambda leaf: np.concatenate([leaf] * len(strengths)), starts)

@@ -197,9 +197,8 @@ def resolve_config(
     num_lanes = len(config.epsilons) * config.num_seeds
     lanes = config.lanes
     if lanes.width is None:
-        width = choose_lane_width(
-            num_lanes, params_shape, jax.default_backend(), jax.device_count()
-        )
+        num_groups = max(1, jax.device_count() // lanes.data_devices)
+        width = choose_lane_width(num_lanes, params_shape, jax.default_backend(), num_groups)
         lanes = dataclasses.replace(lanes, width=width)
     form = resolve_conv_form(config.model.conv_form)
     config = dataclasses.replace(

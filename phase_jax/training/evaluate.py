@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from phase_jax.losses import cross_entropy
+from phase_jax.training.split import split_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,7 +138,7 @@ def _make_attack_batch(
     def attack_batch(
         params: Any, state: Any, images: Array, labels: Array, key: Array, epsilon: Array
     ) -> tuple[Array, Array, Array, Array]:
-        x = scale_pixels(images, pixel_scale)
+        x = split_batch(scale_pixels(images, pixel_scale))
 
         def logits_fn(z: Array) -> Array:
             return model.apply(params, state, z, train=False)[0]

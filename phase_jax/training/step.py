@@ -12,6 +12,7 @@ from phase_jax.attacks import make_attack
 from phase_jax.losses import cross_entropy
 from phase_jax.training.augmentation import make_augment
 from phase_jax.training.evaluate import scale_pixels
+from phase_jax.training.split import split_batch
 from phase_jax.types import InputError
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def make_step(
     def step(carry, epsilon, images, labels, weights, key):
         params, model_state, optimizer_state = carry
         attack_key, dropout_key, augmentation_key = jax.random.split(key, 3)
-        x = augment(augmentation_key, scale_pixels(images, pixel_scale))
+        x = split_batch(augment(augmentation_key, scale_pixels(images, pixel_scale)))
         options = {"weights": weights} if model.has_batch_statistics else {}
 
         def apply_fn(params: Any, state: Any, z: Array, *, train: bool = True):
