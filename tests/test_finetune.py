@@ -113,6 +113,13 @@ def test_example_gradients_are_counted(result):
     assert result.gradients == {"clean": clean, "fgm": tuned}
 
 
+def test_clean_training_is_counted_from_one_fine_tuning_to_the_next(directory, result):
+    again = run_fine_tuning(
+        config(num_seeds=1), STILL, clean=load_run(directory / "fgm"), data=small_digits()
+    )
+    assert again.gradients["clean"] == result.gradients["clean"] // 2  # one seed of two
+
+
 def test_the_directory_holds_what_the_result_holds(directory, result):
     document = json.loads((directory / "result.json").read_text())
     assert document["kind"] == "fine_tuning"

@@ -19,6 +19,7 @@ from phase_jax import (
     run_sweep,
     write_result,
 )
+from phase_jax.cli import main
 from phase_jax.config_file import rebuild_config
 from phase_jax.report import build_document
 from phase_jax.report.document import convert_to_plain
@@ -88,6 +89,13 @@ def test_a_run_read_back_can_be_written_again(written, tmp_path):
     write_result(load_run(written[1]), tmp_path / "again")
     for name in ("result.json", "lanes.csv", "loss_curve.svg", "adversarial.npz", "report.html"):
         assert (tmp_path / "again" / name).read_bytes() == (written[1] / name).read_bytes()
+
+
+def test_the_page_is_built_again_from_the_directory_without_its_parameters(written, copy):
+    (copy / "report.html").unlink()
+    shutil.rmtree(copy / "parameters")
+    assert main(["report", str(copy)]) == 0
+    assert (copy / "report.html").read_bytes() == (written[1] / "report.html").read_bytes()
 
 
 def test_parameters_have_the_lanes_in_front(written):

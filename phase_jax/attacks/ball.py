@@ -84,13 +84,14 @@ def measure_l2(values: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
 
     Where the squares themselves overflow or vanish, the values times a small or a large power of
     two are squared instead. (Scaling by the largest value is many times slower on a CPU: a maximum
-    that respects NaN is not vectorised.)
+    that respects NaN is not vectorised.) The square of the large power is finite: compilers
+    multiply the two first where they know the values, and 0 times infinity would not be 0.
     """
     exponent = jnp.finfo(values.dtype).maxexp
     squares = _sum_squares(values)
     is_small = squares < 2.0 ** -(exponent // 2)
     is_safe = ~is_small & jnp.isfinite(squares)
-    shift = jnp.where(is_small, 2.0 ** round(0.55 * exponent), 2.0 ** -round(0.55 * exponent))
+    shift = jnp.where(is_small, 2.0 ** (exponent // 2 - 1), 2.0 ** -round(0.55 * exponent))
     shift = shift.astype(values.dtype)
     scaled_length = jnp.sqrt(_sum_squares(values * shift)) / shift
     return jnp.where(is_safe, jnp.sqrt(squares), scaled_length)

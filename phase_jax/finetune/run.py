@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 TRAINED, RUN, IMPORTED = "trained", "run", "imported"
 CLEAN = "clean"
+CLEAN_COST = "clean_gradients"
+"""Entry of a fine-tuned run's description."""
 
 
 class ImportedModel(NamedTuple):
@@ -129,8 +131,8 @@ def run_fine_tuning(
     for attack in fine_tuning.attacks:
         tell(attack)
         sweep = problem.prepare(build_tuned_config(config, fine_tuning, attack))
-        description = {**sweep.description, "fine_tuned_from": origin["kind"]}
-        sweep = sweep._replace(description=description)
+        origins = {"fine_tuned_from": origin["kind"], CLEAN_COST: num_gradients}
+        sweep = sweep._replace(description={**sweep.description, **origins})
         run = _fine_tune(problem, fine_tuning, sweep, lanes, environment)
         runs[attack], seconds[attack] = run, run.seconds["total"]
         gradients[attack] = count_gradients(sweep, len(fine_tuning.epsilons) * config.num_seeds)
@@ -185,6 +187,9 @@ def _get_clean_lanes(
     config = problem.config
     if isinstance(clean, SweepResult):
         lanes = take_clean_lanes(clean, config.num_seeds)
+        if CLEAN_COST in clean.description:  # itself fine-tuned: its schedule is not the clean one
+            per_seed = clean.description[CLEAN_COST] // len(clean.seeds)
+            return lanes, {"kind": RUN}, per_seed * config.num_seeds
         trained = dataclasses.replace(config, training=clean.config.training)
         sweep = problem.prepare(build_clean_config(trained))
         return lanes, {"kind": RUN}, count_gradients(sweep, config.num_seeds)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from phase_jax.config import SweepConfig
 
 DESCRIPTION = ("data", "model", "objective", "train_loss")
-OF_SOME = ("fine_tuned_from", "search")  # description of runs of a kind
+OF_SOME = ("fine_tuned_from", "clean_gradients", "search")  # description of runs of a kind
 ENVIRONMENT = ("versions", "device", "revision")
 
 
