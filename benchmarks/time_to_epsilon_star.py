@@ -1,10 +1,10 @@
 """What epsilon* costs: from scratch at several schedules, by fine-tuning, with a grid of its own.
 
-    python benchmarks/time_to_epsilon_star.py [--problem digits|mnist] [--out DIR]
+    python benchmarks/time_to_epsilon_star.py [--problem digits|mnist] [--runs DIR] [--out FILE]
 
 `digits` takes a minute or two; `mnist` (10,000 images, mnist_cnn_small, 3 seeds; it needs MNIST as
-a TFDS directory) some two hours on one CPU core. Every part is a run's directory under DIR; what is
-there already is not run again, so a stopped measurement goes on.
+a TFDS directory) about an hour on one CPU core. Every part is a run's directory under DIR; what is
+there already is not run again, so a stopped measurement goes on. The plot lies beside the JSON.
 
 What is compared, on the same images and the same network, seed by seed:
 
@@ -30,6 +30,7 @@ import pathlib
 
 import matplotlib
 import numpy as np
+from timing import write_report
 
 from phase_jax import SweepConfig, run_sweep
 from phase_jax.adaptive import AdaptiveConfig, run_adaptive_sweep
@@ -247,31 +248,33 @@ def draw(rows, reference, out):
     )
     axes.set(xscale="log", xlabel="example gradients", ylabel="ε* (1/255)")
     axes.legend(fontsize=8)
-    figure.savefig(out / "cost.png", dpi=150)
+    figure.savefig(out, dpi=150)
 
 
 def main():
-    """Measure, compare, write `cost.json` and `cost.png`."""
+    """Measure, compare, write JSON and a plot."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--problem", choices=PROBLEMS, default="digits")
     parser.add_argument(
-        "--out", type=pathlib.Path, default=pathlib.Path("runs/time_to_epsilon_star")
+        "--runs", type=pathlib.Path, default=pathlib.Path("runs/time_to_epsilon_star")
     )
+    parser.add_argument("--out", type=pathlib.Path, help="by default cost.json among the runs")
     arguments = parser.parse_args()
-    out = arguments.out / arguments.problem
+    runs = arguments.runs / arguments.problem
+    out = arguments.out or runs / "cost.json"
     base = PROBLEMS[arguments.problem]
     data = prepare_data(base, None)
     rows = []
     for epochs in EPOCHS[arguments.problem]:
         config = set_epochs(base, epochs)
-        place = out / f"scratch-{epochs}"
+        place = runs / f"scratch-{epochs}"
         rows.append(measure_scratch(config, data, place))
-        rows += measure_fine_tuning(config, data, out / f"fine-tuning-{epochs}")
+        rows += measure_fine_tuning(config, data, runs / f"fine-tuning-{epochs}")
         print_rows(rows[-5:])
     scratch = [row for row in rows if row["kind"] == "scratch"]
     reference = choose_reference(scratch)
     shortest = set_epochs(base, reference["epochs"])
-    rows.append(measure_adaptive(shortest, data, out / f"adaptive-{reference['epochs']}"))
+    rows.append(measure_adaptive(shortest, data, runs / f"adaptive-{reference['epochs']}"))
     for row in rows:
         row["saved"] = 1 - row["gradients"] / reference["gradients"]
         row["seconds_saved"] = 1 - row["seconds"] / reference["seconds"]
@@ -285,8 +288,8 @@ def main():
         "fine_tuning_grid": FINE_TUNING_GRID,
         **describe_environment(),
     }
-    (out / "cost.json").write_text(json.dumps(report, indent=2) + "\n")
-    draw(rows, max(scratch, key=lambda row: row["epochs"]), out)
+    write_report(report, out)
+    draw(rows, max(scratch, key=lambda row: row["epochs"]), out.with_suffix(".png"))
     print_rows(rows)
 
 

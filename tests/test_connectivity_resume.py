@@ -47,6 +47,7 @@ def numbers(document):
     return {name: document[name] for name in document if name not in OTHER}
 
 
+@pytest.mark.slow
 def test_stopped_in_both_phases_it_resumes_to_the_bit(run, undisturbed, tmp_path):
     for num_chunks, place in (
         (2, "epoch 2 of 3"),

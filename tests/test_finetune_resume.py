@@ -61,6 +61,7 @@ def undisturbed():
     return tune()
 
 
+@pytest.mark.slow
 def test_killed_in_every_training_it_resumes_to_the_bit(undisturbed, tmp_path):
     """Clean epochs 1-2, fine-tuned 1-3; what is saved is not trained again."""
     for place in (2, 3):  # clean epoch 2 of the first start, fine-tuned epoch 2 of the second
@@ -104,6 +105,7 @@ def test_other_settings_are_refused_by_name(stopped, changes, named):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_another_start_is_refused(stopped, undisturbed):
     run = undisturbed.runs["fgm"]
     params, state = jax.tree.map(lambda leaf: leaf[0, 0], (run.params, run.model_state))

@@ -166,5 +166,10 @@ def choose_lane_width(num_lanes: int, params: Any, backend: str, num_devices: in
     widest = math.ceil(num_lanes / num_devices)
     if backend == "cpu":
         widest = 1 if has_kernels else min(CPU_DENSE_WIDTH, num_lanes)
+    return pad_least(num_lanes, widest)
+
+
+def pad_least(num_lanes: int, widest: int) -> int:
+    """Choose, between half the widest chunk of lanes and the widest, the one that pads least."""
     candidates = range(widest, widest // 2, -1)
     return min(candidates, key=lambda width: math.ceil(num_lanes / width) * width)

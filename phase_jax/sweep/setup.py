@@ -20,6 +20,7 @@ from phase_jax.losses import BETAS, build_objective
 from phase_jax.models import build_model, fingerprint_parameters, wrap_model
 from phase_jax.models.build import resolve_conv_form
 from phase_jax.sweep.lanes import choose_lane_width
+from phase_jax.sweep.memory import estimate_memory, fit_memory
 from phase_jax.training import LaneFns, TrainData, make_lane_fns
 from phase_jax.training.augmentation import check_augmentation
 from phase_jax.training.step import resolve_batch_norm
@@ -65,11 +66,15 @@ def prepare_sweep(
     train_set, selection = split_selection(config, dataset)
     objective = choose_objective(config, objective)
     network = prepare_model(config, dataset, model)
+    asked = config.lanes.width
     config, params_shape = resolve_config(config, dataset, network, objective)
+    lane = make_lane_fns(config, network, objective, pixel_scale=dataset.pixel_scale)
+    arrays = TrainData(train_set.train_images, train_set.train_labels, *selection)
+    lanes = fit_memory(config, estimate_memory(lane, arrays), is_chosen=asked is not None)
     return PreparedSweep(
-        config,
-        make_lane_fns(config, network, objective, pixel_scale=dataset.pixel_scale),
-        TrainData(train_set.train_images, train_set.train_labels, *selection),
+        dataclasses.replace(config, lanes=lanes),
+        lane,
+        arrays,
         (dataset.test_images, dataset.test_labels),
         objective,
         count_classes(train_set),
