@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
@@ -70,7 +71,7 @@ def _count_tree(tree: Any) -> int:
 
 def _count_bytes(aval: Any) -> int:
     """Bytes of an array; keys are two words of 32 bits."""
-    if jax.dtypes.issubdtype(aval.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(aval.dtype, jax.dtypes.prng_key):
         return 8 * math.prod(aval.shape)
     return aval.dtype.itemsize * math.prod(aval.shape)
 
