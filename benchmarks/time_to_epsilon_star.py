@@ -13,7 +13,8 @@ What is compared, on the same images and the same network, seed by seed:
   interval of the longest one's, so that a saving is not the ratio of two chosen schedules.
 - fine-tuning (Algorithm A.1) of clean lanes trained by each schedule, for a third of its epochs at
   the same full rate: one point (the middle attack strength) or three, with PGD or FGM. The clean
-  training is counted in, and so is every evaluation.
+  training is counted in, and so is every evaluation. At the shortest schedule also for as many
+  epochs as the clean training took: an estimate that misses after few may not have settled.
 - the adaptive sweep, at the shortest schedule, against an even grid that brackets as closely.
 
 Cost is counted in example gradients (one image, one gradient, of pixels or of parameters) and in
@@ -133,9 +134,8 @@ def measure_scratch(config, data, out):
     )
 
 
-def measure_fine_tuning(config, data, out):
-    """Train clean lanes by one schedule, fine-tune them; describe lines of one and three points."""
-    epochs = max(1, config.training.num_epochs // 3)
+def measure_fine_tuning(config, data, out, epochs):
+    """Train clean lanes, fine-tune them for some epochs; describe lines of one and three points."""
     tuning = FineTuningConfig(epsilon_grid=FINE_TUNING_GRID, num_epochs=epochs)
     marker = out / "measured.json"
     if not marker.is_file():
@@ -150,18 +150,20 @@ def measure_fine_tuning(config, data, out):
             cost = count_cost(build_clean_config(config), data, 1) + count_cost(
                 build_tuned_config(config, tuning, attack), data, num_points
             )
+            schedule = f"{epochs} epochs after {config.training.num_epochs}"
             seconds = result.seconds["clean"] + result.seconds[attack] * num_points / len(
                 FINE_TUNING_GRID
             )
             rows.append(
                 describe(
-                    f"{attack.upper()} {num_points}, {epochs} of {config.training.num_epochs}",
+                    f"{attack.upper()} {num_points}, {schedule}",
                     extrapolation.estimate,
                     cost,
                     seconds,
                     config.num_seeds,
                     kind="fine-tuning",
                     epochs=config.training.num_epochs,
+                    fine_tuning_epochs=epochs,
                     attack=attack,
                     points=num_points,
                     points_low=extrapolation.points_low,
@@ -269,12 +271,15 @@ def main():
         config = set_epochs(base, epochs)
         place = runs / f"scratch-{epochs}"
         rows.append(measure_scratch(config, data, place))
-        rows += measure_fine_tuning(config, data, runs / f"fine-tuning-{epochs}")
+        few = max(1, epochs // 3)
+        rows += measure_fine_tuning(config, data, runs / f"fine-tuning-{epochs}", few)
         print_rows(rows[-5:])
     scratch = [row for row in rows if row["kind"] == "scratch"]
     reference = choose_reference(scratch)
-    shortest = set_epochs(base, reference["epochs"])
-    rows.append(measure_adaptive(shortest, data, runs / f"adaptive-{reference['epochs']}"))
+    epochs = reference["epochs"]
+    shortest = set_epochs(base, epochs)
+    rows += measure_fine_tuning(shortest, data, runs / f"fine-tuning-{epochs}-long", epochs)
+    rows.append(measure_adaptive(shortest, data, runs / f"adaptive-{epochs}"))
     for row in rows:
         row["saved"] = 1 - row["gradients"] / reference["gradients"]
         row["seconds_saved"] = 1 - row["seconds"] / reference["seconds"]
