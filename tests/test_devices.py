@@ -139,6 +139,7 @@ def run_on(num_devices, code):
             **os.environ,
             "PYTHONPATH": os.pathsep.join(sys.path),
             "XLA_FLAGS": f"{flags} --xla_cpu_multi_thread_eigen=false",
+            "NPROC": "4",  # threads, which devices share; a product is split among a device's
         },
     )
     assert done.returncode == 0, done.stderr

@@ -130,15 +130,22 @@ def map_lanes(fn: Callable[..., Any], *, width: int, num_shared: int = 0) -> Cal
         split = len(arguments) - num_shared
         lane_arguments, shared = arguments[:split], arguments[split:]
         num_lanes = jax.tree.leaves(lane_arguments)[0].shape[0]
+
+        # A device with one chunk has a loop of one turn, which XLA dissolves: without barriers it
+        # would then join operations across its edge, and round otherwise than with more chunks.
+        def run_chunk(run: Callable[..., Any], chunk: Any) -> Any:
+            chunk, everywhere = jax.lax.optimization_barrier((chunk, shared))
+            return jax.lax.optimization_barrier(run(*chunk, *everywhere))
+
         if width == 1:
-            return jax.lax.map(lambda lane: fn(*lane, *shared), lane_arguments)
+            return jax.lax.map(lambda lane: run_chunk(fn, lane), lane_arguments)
         num_chunks = math.ceil(num_lanes / width)
         places = jnp.minimum(jnp.arange(num_chunks * width), num_lanes - 1)
         chunks = jax.tree.map(
             lambda leaf: leaf[places].reshape(num_chunks, width, *leaf.shape[1:]), lane_arguments
         )
-        batched = jax.vmap(lambda lane: fn(*lane, *shared))
-        results = jax.lax.map(batched, chunks)
+        batched = jax.vmap(fn, in_axes=(0,) * split + (None,) * num_shared)
+        results = jax.lax.map(lambda chunk: run_chunk(batched, chunk), chunks)
         return jax.tree.map(
             lambda leaf: leaf.reshape(num_chunks * width, *leaf.shape[2:])[:num_lanes], results
         )
