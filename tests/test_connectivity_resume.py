@@ -82,7 +82,7 @@ def test_the_command_stops_on_a_signal_and_resumes(run, tmp_path, monkeypatch, c
         patch.setattr(StopSignals, "poll", lambda self: signal.SIGINT)
         assert main([*command, "--out", str(out)]) == 128 + signal.SIGINT
     assert capsys.readouterr().err == "phase-jax: stopped after epoch 1 of 2; it can be resumed\n"
-    assert [path.name for path in out.iterdir()] == ["checkpoint.npz"]
+    assert {path.name for path in out.iterdir()} == {"checkpoint.npz", "log.jsonl"}
     assert main([*command, "--out", str(out)]) == 2
     assert "unfinished run; pass --resume" in capsys.readouterr().err
     assert main([*command, "--out", str(out), "--resume"]) == 0

@@ -29,6 +29,7 @@ from phase_jax.report.plots import draw_learning_curves, draw_loss_curve
 from phase_jax.report.wording import compare_target, describe_outcome, format_epsilon
 from phase_jax.solver import estimate_epsilon_star
 from phase_jax.sweep import SweepProgress
+from phase_jax.training import EpochInfo
 from phase_jax.types import InterruptedRunError
 
 SCHEMA = json.loads(
@@ -142,10 +143,14 @@ def test_a_scratch_directory_that_cannot_be_made_is_one_line(tmp_path, monkeypat
 def test_progress_is_live_in_a_terminal_and_plain_lines_elsewhere(is_terminal):
     file = io.StringIO()
     console = Console(file=file, force_terminal=is_terminal, width=100)
-    progress = SweepProgress("train", 4, 3, 10, 1234.0, 75.0, np.array([0, 8 / 255]), np.ones(2))
+    epochs = EpochInfo(*[np.ones((2, 2, 1))] * len(EpochInfo._fields))
+    progress = SweepProgress(
+        "train", 4, 3, 10, 1234.0, 75.0, np.array([0, 8 / 255]), np.arange(2), epochs
+    )
     with ProgressDisplay(console) as display:
         display.show(progress._replace(phase="compile", epoch=0))
         display.show(progress)
+        display.show(progress._replace(phase="save"))  # of no interest in a terminal
     text = file.getvalue()
     assert ("\x1b" in text) == is_terminal
     for part in ("epoch 3/10", "1,234 examples/s", "1:15 left", "8/255"):

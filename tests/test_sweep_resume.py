@@ -72,9 +72,11 @@ def test_a_killed_run_resumes_to_the_bit(undisturbed, tmp_path, epochs):
     heard = []
     resumed = sweep(checkpoint=plan_in(tmp_path), progress_fn=heard.append)
     assert_equal_results(resumed, undisturbed)
-    trained = [report.epoch for report in heard if report.phase == "train"]
-    assert trained == list(range(epochs[-1], 5))
-    assert heard[-2].seconds_left == 0
+    trained, saved = (
+        [report.epoch for report in heard if report.phase == phase] for phase in ("train", "save")
+    )
+    assert trained == saved == list(range(epochs[-1], 5))
+    assert [report.seconds_left for report in heard if report.phase == "train"][-1] == 0
     wanted = () if epochs == (1,) else (f"going on after epoch {epochs[-1] - 1}",)
     assert resumed.notes == wanted
 
@@ -83,7 +85,7 @@ def test_a_finished_training_is_not_repeated(undisturbed, tmp_path):
     sweep(checkpoint=plan_in(tmp_path, minutes=None))  # saves the last chunk all the same
     heard = []
     again = sweep(checkpoint=plan_in(tmp_path), progress_fn=heard.append)
-    assert [report.phase for report in heard] == ["compile", "evaluate"]
+    assert [report.phase for report in heard] == ["compile", "resume", "evaluate"]
     assert_equal_results(again, undisturbed)
 
 
@@ -199,13 +201,25 @@ def read_numbers(out):
     return {name: document[name] for name in document if name not in other}
 
 
+def read_log(out):
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def list_events(out):
+    numbered = ("epoch", "saved", "resumed")
+    return [
+        f"{line['event']} {line['epoch']}" if line["event"] in numbered else line["event"]
+        for line in read_log(out)
+    ]
+
+
 def test_the_command_stops_on_a_signal_and_resumes(tmp_path, monkeypatch, capsys):
     out, whole = tmp_path / "run", tmp_path / "whole"
     with monkeypatch.context() as patch:
         patch.setattr(session.StopSignals, "poll", lambda self: signal.SIGTERM)
         assert main([*QUICK, "--out", str(out)]) == 128 + signal.SIGTERM
     assert capsys.readouterr().err == "phase-jax: stopped after epoch 1 of 2; it can be resumed\n"
-    assert [path.name for path in out.iterdir()] == ["checkpoint.npz"]
+    assert {path.name for path in out.iterdir()} == {"checkpoint.npz", "log.jsonl"}
     assert main([*QUICK, "--out", str(out)]) == 2
     assert "unfinished run; pass --resume" in capsys.readouterr().err
     assert main([*QUICK, "--out", str(out), "--resume", "--epochs", "3"]) == 2
@@ -214,6 +228,15 @@ def test_the_command_stops_on_a_signal_and_resumes(tmp_path, monkeypatch, capsys
     assert "going on after epoch 1" in capsys.readouterr().out
     assert main([*QUICK, "--out", str(whole), "--resume"]) == 0  # begins, as there is nothing
     assert read_numbers(out) == read_numbers(whole)
+    assert list_events(out) == [
+        "started", "compiling", "epoch 1", "saved 1", "stopped",
+        "started", "compiling", "note", "resumed 1", "epoch 2", "saved 2", "evaluating", "finished",
+    ]  # fmt: skip
+    logged = [line for line in read_log(out) if line["event"] == "epoch"]
+    history = np.load(out / "history.npz")
+    for name in ("train_loss", "test_loss", "train_accuracy", "test_accuracy"):
+        found = np.stack([line[name] for line in logged], axis=-1)
+        np.testing.assert_allclose(found, history[name], rtol=1e-5)
     assert {path.name for path in out.iterdir()} == {path.name for path in whole.iterdir()}
     assert not list(out.glob("checkpoint*"))
     assert main([*QUICK, "--out", str(out), "--resume"]) == 2

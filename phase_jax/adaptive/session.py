@@ -13,8 +13,9 @@ from phase_jax.environment import enable_compilation_cache
 from phase_jax.interruption import StopSignals
 from phase_jax.report.console import ProgressDisplay, print_summary
 from phase_jax.report.directory import RESULT_FILE
+from phase_jax.report.log import open_log
 from phase_jax.report.read import load_run
-from phase_jax.report.session import explain_memory
+from phase_jax.report.session import explain_memory, tell_all
 from phase_jax.report.write import write_result
 
 if TYPE_CHECKING:
@@ -56,28 +57,30 @@ def run_and_report_adaptive(
     console = Console(file=sys.stdout)
     has_rounds = resume and (out / RESULT_FILE).exists()
     earlier = load_run(out, field="--out") if has_rounds else None
-    with (
-        explain_memory(),
-        ProgressDisplay(console) as display,
-        StopSignals(options.grace_seconds) as signals,
-    ):
+    with open_log(out, "sweep", options.log_dir, config=config, adaptive=adaptive) as log:
+        with (
+            explain_memory(),
+            ProgressDisplay(console) as display,
+            StopSignals(options.grace_seconds) as signals,
+        ):
+            enter_stage = tell_all(display.note, log.enter_stage)
 
-        def begin(text: str, result: SweepResult | None) -> None:
-            if result is not None and result is not earlier:  # checkpoints go when it is written
-                _write(result, out)
-            display.note(text)
+            def begin(text: str, result: SweepResult | None) -> None:
+                if result is not None and result is not earlier:  # checkpoints go when it is there
+                    _write(result, out)
+                enter_stage(text)
 
-        found = run_adaptive_sweep(
-            config,
-            adaptive,
-            progress_fn=display.show,
-            stop_fn=signals.poll,
-            round_fn=begin,
-            checkpoint=options.plan_checkpoint(out),
-            note_fn=display.note,
-            earlier=earlier,
-        )
-    _write(found.result, out)
+            found = run_adaptive_sweep(
+                config,
+                adaptive,
+                progress_fn=tell_all(display.show, log.show),
+                stop_fn=signals.poll,
+                round_fn=begin,
+                checkpoint=options.plan_checkpoint(out),
+                note_fn=tell_all(display.note, log.note),
+                earlier=earlier,
+            )
+        _write(found.result, out)
     print_summary(console, found.result, out)
     return 0
 

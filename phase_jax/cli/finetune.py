@@ -6,7 +6,7 @@ import dataclasses
 
 from phase_jax.cli.parse import parse_arguments
 from phase_jax.cli.processes import ProcessOptions, claim_once, join_processes
-from phase_jax.cli.saving import SavingOptions, build_session_options, check_saving
+from phase_jax.cli.saving import CurveOptions, build_session_options, check_saving
 from phase_jax.config import FineTuningConfig, LanesConfig, SweepConfig, option
 from phase_jax.config_file import load_config_file
 from phase_jax.validation import check_types, validate_config, validate_fine_tuning
@@ -27,7 +27,7 @@ DECIDED = ("SweepConfig.epsilon_grid", "AttackConfig.name", "SolverConfig.method
 
 
 @dataclasses.dataclass(frozen=True)
-class FineTuneOptions(SavingOptions):
+class FineTuneOptions(CurveOptions):
     """Where the clean model comes from, where results go, and how this machine is used."""
 
     source: str | None = option(

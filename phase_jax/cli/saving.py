@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from phase_jax.config import option
 from phase_jax.interruption import GRACE_SECONDS
 from phase_jax.report.directory import Claim
+from phase_jax.report.scalars import check_log_dir
 from phase_jax.requirements import require_number
 from phase_jax.types import InputError
 
@@ -38,6 +39,18 @@ class SavingOptions:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class CurveOptions(SavingOptions):
+    """The same of a run that has learning curves."""
+
+    log_dir: str | None = option(
+        None,
+        "directory in which TensorBoard finds the learning curves, a run for every attack "
+        "strength; needs phase-jax[tensorboard]",
+        flag="log-dir",
+    )
+
+
 def check_saving(options: SavingOptions) -> Claim:
     """Refuse times out of range and contradictions; return what the run wants with --out.
 
@@ -46,6 +59,7 @@ def check_saving(options: SavingOptions) -> Claim:
     """
     parse_interval(options.checkpoint_every, "--checkpoint-every")
     require_number("--stop-within", options.stop_within, 0)
+    check_log_dir(getattr(options, "log_dir", None), options.out)
     claims = [claim for claim in Claim if getattr(options, claim.name.lower(), False)]
     if len(claims) > 1:
         flags = " and ".join(f"--{claim.name.lower()}" for claim in claims)
@@ -61,7 +75,8 @@ def build_session_options(options: SavingOptions) -> SessionOptions:
     from phase_jax.report.session import SessionOptions
 
     minutes, epochs = parse_interval(options.checkpoint_every, "--checkpoint-every")
-    return SessionOptions(options.compilation_cache, minutes, epochs, options.stop_within)
+    log_dir = getattr(options, "log_dir", None)
+    return SessionOptions(options.compilation_cache, minutes, epochs, options.stop_within, log_dir)
 
 
 def parse_interval(text: str, field: str) -> tuple[float | None, int | None]:

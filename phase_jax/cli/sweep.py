@@ -9,7 +9,7 @@ from phase_jax.adaptive.settings import AdaptiveConfig, validate_adaptive
 from phase_jax.cli.cores import divide_cores
 from phase_jax.cli.parse import parse_arguments
 from phase_jax.cli.processes import ProcessOptions, claim_once, join_processes
-from phase_jax.cli.saving import SavingOptions, build_session_options, check_saving
+from phase_jax.cli.saving import CurveOptions, build_session_options, check_saving
 from phase_jax.config import SweepConfig, option
 from phase_jax.config_file import load_config_file, rebuild_config
 from phase_jax.grid import AUTO_GRID
@@ -33,7 +33,7 @@ configs/paper/mnist-cnn16-50k-linf.py:quick.
 
 
 @dataclasses.dataclass(frozen=True)
-class RunOptions(SavingOptions):
+class RunOptions(CurveOptions):
     """Where a sweep writes, and how it runs on this machine."""
 
     extend: bool = option(

@@ -12,8 +12,9 @@ from phase_jax.distributed import run_once
 from phase_jax.environment import enable_compilation_cache
 from phase_jax.interruption import StopSignals
 from phase_jax.report.console import open_console, print_paragraph
+from phase_jax.report.log import open_log
 from phase_jax.report.mean import format_mean
-from phase_jax.report.session import SessionOptions, explain_memory
+from phase_jax.report.session import SessionOptions, explain_memory, tell_all
 from phase_jax.report.wording import format_epsilon
 
 if TYPE_CHECKING:
@@ -59,20 +60,21 @@ def connect_and_report(
     def tell(text: str) -> None:
         print_paragraph(console, text)
 
-    with (
-        explain_memory("pass a smaller --width"),
-        StopSignals(options.grace_seconds) as signals,
-    ):
-        result = run_connectivity(
-            run,
-            settings,
-            data_dir=data_dir,
-            progress_fn=tell,
-            checkpoint=options.plan_checkpoint(out),
-            stop_fn=signals.poll,
-            note_fn=tell,
-        )
-    run_once(lambda: str(write_connectivity(result, out)))
+    with open_log(out, "connectivity", settings=settings) as log:
+        with (
+            explain_memory("pass a smaller --width"),
+            StopSignals(options.grace_seconds) as signals,
+        ):
+            result = run_connectivity(
+                run,
+                settings,
+                data_dir=data_dir,
+                progress_fn=tell_all(tell, log.note),
+                checkpoint=options.plan_checkpoint(out),
+                stop_fn=signals.poll,
+                note_fn=tell_all(tell, log.note),
+            )
+        run_once(lambda: str(write_connectivity(result, out)))
     print_summary(console, result)
     print_paragraph(console, f"{result.seconds['total']:.0f} s; results in {out}")
     return 0

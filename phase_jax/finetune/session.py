@@ -17,8 +17,9 @@ from phase_jax.finetune.write import write_fine_tuning
 from phase_jax.interruption import StopSignals
 from phase_jax.models.torch_import import load_torch_parameters
 from phase_jax.report.console import ProgressDisplay, format_seconds
+from phase_jax.report.log import open_log
 from phase_jax.report.read import load_run
-from phase_jax.report.session import SessionOptions, explain_memory
+from phase_jax.report.session import SessionOptions, explain_memory, tell_all
 from phase_jax.report.wording import describe_outcome, format_epsilon
 from phase_jax.sweep.setup import prepare_data, prepare_model
 
@@ -80,24 +81,26 @@ def run_and_report_fine_tuning(
         if stage != CLEAN or source is None:
             console.print(STAGES[stage], style="bold", highlight=False)
 
-    with (
-        explain_memory(),
-        ProgressDisplay(console) as display,
-        StopSignals(options.grace_seconds) as signals,
-    ):
-        result = run_fine_tuning(
-            config,
-            fine_tuning,
-            clean=clean,
-            progress_fn=display.show,
-            stage_fn=announce,
-            checkpoint=options.plan_checkpoint(out),
-            stop_fn=signals.poll,
-            note_fn=display.note,
-        )
-    if source is not None:
-        result = dataclasses.replace(result, origin={**result.origin, "place": source})
-    run_once(lambda: str(write_fine_tuning(result, out)))
+    settings = {"config": config, "fine_tuning": fine_tuning}
+    with open_log(out, "finetune", options.log_dir, **settings) as log:
+        with (
+            explain_memory(),
+            ProgressDisplay(console) as display,
+            StopSignals(options.grace_seconds) as signals,
+        ):
+            result = run_fine_tuning(
+                config,
+                fine_tuning,
+                clean=clean,
+                progress_fn=tell_all(display.show, log.show),
+                stage_fn=tell_all(announce, log.enter_stage),
+                checkpoint=options.plan_checkpoint(out),
+                stop_fn=signals.poll,
+                note_fn=tell_all(display.note, log.note),
+            )
+        if source is not None:
+            result = dataclasses.replace(result, origin={**result.origin, "place": source})
+        run_once(lambda: str(write_fine_tuning(result, out)))
     print_fine_tuning(console, result, out)
     return 0
 

@@ -71,6 +71,8 @@ class ProgressDisplay:
 
     def show(self, progress: SweepProgress) -> None:
         """Show one report of a running sweep."""
+        if progress.phase not in PHASES:
+            return
         if self._live:
             self._live.update(_progress_table(progress))
         else:

@@ -25,6 +25,8 @@ ADVERSARIAL_FILE = "adversarial.npz"
 PAGE_FILE = "report.html"
 COMPARISON_FILE = "comparison.html"
 CHECKPOINT = "checkpoint.npz"
+LOG_FILE = "log.jsonl"
+"""What happened in a directory, line by line; it says nothing about what the directory holds."""
 RUN_FILES = frozenset(
     {
         RESULT_FILE,
@@ -55,7 +57,7 @@ class Claim(enum.Enum):
     """What a run wants with a directory that may hold another."""
 
     NEW = enum.auto()
-    """Nothing may be there."""
+    """Nothing may be there, but the log of a run that saved nothing."""
     OVERWRITE = enum.auto()
     """What is there, finished or not, may be replaced."""
     RESUME = enum.auto()
@@ -97,7 +99,7 @@ def claim_directory(
     path = pathlib.Path(out)
     with hold_directory(path):
         settle(path, RESULT_FILE)
-        held = {entry.name for entry in path.iterdir() if entry.name != LOCK_FILE}
+        held = {entry.name for entry in path.iterdir()} - {LOCK_FILE, LOG_FILE}
         held = {name for name in held if not name.startswith(DRAFT_PREFIX)}
         checkpoints = {name for name in held if is_checkpoint(name)}
         strangers = sorted(held - files - checkpoints)

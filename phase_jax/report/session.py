@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 from rich.console import Console
@@ -15,6 +15,7 @@ from phase_jax.environment import enable_compilation_cache
 from phase_jax.interruption import GRACE_SECONDS, StopSignals
 from phase_jax.report.console import ProgressDisplay, print_summary
 from phase_jax.report.directory import CHECKPOINT
+from phase_jax.report.log import open_log
 from phase_jax.report.read import load_run
 from phase_jax.report.write import write_result
 from phase_jax.sweep import CheckpointPlan, run_sweep
@@ -22,7 +23,7 @@ from phase_jax.types import InterruptedRunError
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from phase_jax.config import SweepConfig
 
@@ -36,12 +37,14 @@ class SessionOptions:
       checkpoint_minutes: Time between two checkpoints, or None.
       checkpoint_epochs: Epochs between two checkpoints, or None.
       grace_seconds: Time from a signal to the end of the process.
+      log_dir: Directory for TensorBoard, or None.
     """
 
     use_cache: bool = True
     checkpoint_minutes: float | None = 10.0
     checkpoint_epochs: int | None = None
     grace_seconds: float = GRACE_SECONDS
+    log_dir: str | None = None
 
     def plan_checkpoint(self, out: pathlib.Path) -> CheckpointPlan:
         """Plan the checkpoints of a run in its directory."""
@@ -75,22 +78,33 @@ def run_and_report(
     if options.use_cache:
         enable_compilation_cache()
     console = Console(file=sys.stdout)
-    with (
-        explain_memory(),
-        ProgressDisplay(console) as display,
-        StopSignals(options.grace_seconds) as signals,
-    ):
-        result = run_sweep(
-            config,
-            progress_fn=display.show,
-            checkpoint=options.plan_checkpoint(out),
-            stop_fn=signals.poll,
-            note_fn=display.note,
-            earlier=load_run(out, field="--out") if extend else None,
-        )
-    run_once(lambda: str(write_result(result, out)))
+    with open_log(out, "sweep", options.log_dir, config=config) as log:
+        with (
+            explain_memory(),
+            ProgressDisplay(console) as display,
+            StopSignals(options.grace_seconds) as signals,
+        ):
+            result = run_sweep(
+                config,
+                progress_fn=tell_all(display.show, log.show),
+                checkpoint=options.plan_checkpoint(out),
+                stop_fn=signals.poll,
+                note_fn=tell_all(display.note, log.note),
+                earlier=load_run(out, field="--out") if extend else None,
+            )
+        run_once(lambda: str(write_result(result, out)))
     print_summary(console, result, out)
     return 0
+
+
+def tell_all(*hear_fns: Callable[[Any], object]) -> Callable[[Any], None]:
+    """Make one function of several that hear the same."""
+
+    def tell(event: Any) -> None:
+        for hear_fn in hear_fns:
+            hear_fn(event)
+
+    return tell
 
 
 @contextlib.contextmanager

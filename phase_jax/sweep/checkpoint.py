@@ -125,7 +125,13 @@ class SweepFile:
         self._tell(note)
         return Training(states, training.history)
 
-    def close_chunk(self, layout: LaneLayout, training: Training, num_epochs: int) -> None:
+    def close_chunk(
+        self,
+        layout: LaneLayout,
+        training: Training,
+        num_epochs: int,
+        notify: Callable[..., None],
+    ) -> None:
         """Save if it is time to, and after the last chunk; stop if asked to.
 
         A stop after the last chunk leaves what follows, such as the evaluation, to the next start.
@@ -134,6 +140,7 @@ class SweepFile:
           layout: How the lanes lie on the devices.
           training: Lanes under way, on the devices.
           num_epochs: Length of the whole training.
+          notify: Hears `("save", epochs done)` when they are saved.
 
         Raises:
           InterruptedRunError: The checkpoint cannot be written.
@@ -145,6 +152,7 @@ class SweepFile:
             lanes = layout.collect(training.states._replace(key=None))
             run_once(lambda: self._save(Training(lanes, training.history)))
             self._saved_at, self._num_saved = time.monotonic(), done
+            notify("save", done)
         if stop:
             then = "it can be resumed" if self._plan else "nothing is saved"
             place = f"{self._unit} {done} of {num_epochs}"

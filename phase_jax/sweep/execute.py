@@ -22,16 +22,24 @@ if TYPE_CHECKING:
 
 
 class SweepProgress(NamedTuple):
-    """What `progress_fn` hears: when a phase begins, and after every chunk of epochs."""
+    """What `progress_fn` hears: when a phase begins, after every chunk of epochs, when it saved."""
 
-    phase: str  # "compile", "train", "evaluate"
+    phase: str  # "compile", "resume", "train", "save", "evaluate"
     num_lanes: int
     epoch: int
     num_epochs: int
     examples_per_second: float  # training examples of all lanes together
     seconds_left: float
     epsilons: np.ndarray  # [E]
-    train_losses: np.ndarray  # [E] mean over seeds, latest epoch
+    seeds: np.ndarray  # [S]
+    epochs: EpochInfo | None = None  # [E, S, t] of the chunk that a report of "train" is of
+
+    @property
+    def train_losses(self) -> np.ndarray:
+        """Mean over seeds in the latest epoch, [E]; NaN before the first."""
+        if self.epochs is None:
+            return np.full(len(self.epsilons), np.nan)
+        return np.asarray(self.epochs.train_loss)[:, :, -1].mean(axis=1)
 
 
 class Start(NamedTuple):
@@ -79,9 +87,9 @@ def make_notifier(
     *,
     num_train: int,
     epsilons: np.ndarray,
-    num_seeds: int,
+    seeds: np.ndarray,
 ) -> Callable[..., None]:
-    """Make the function that reports progress: `notify(phase, epoch, num_run, train_losses [L])`.
+    """Make the function that reports progress: `notify(phase, epoch, num_run, info [L, t])`.
 
     `num_run` of the epochs were run by this process; the others came from a checkpoint.
 
@@ -91,20 +99,16 @@ def make_notifier(
       clock: Seconds spent so far.
       num_train: Training images.
       epsilons: [E] of the lanes that are trained.
-      num_seeds: S, likewise.
+      seeds: [S], likewise.
     """
     num_epochs = config.training.num_epochs
-    num_lanes = len(epsilons) * num_seeds
+    num_lanes = len(epsilons) * len(seeds)
 
-    def notify(
-        phase: str, epoch: int = 0, num_run: int = 0, train_losses: np.ndarray | None = None
-    ) -> None:
+    def notify(phase: str, epoch: int = 0, num_run: int = 0, info: EpochInfo | None = None) -> None:
         if progress_fn is None:
             return
         per_epoch = clock.seconds["train"] / num_run if num_run else math.nan
-        means = np.full(len(epsilons), np.nan)
-        if train_losses is not None:
-            means = train_losses.reshape(len(epsilons), num_seeds).mean(axis=1)
+        shape = (len(epsilons), len(seeds), -1)
         progress_fn(
             SweepProgress(
                 phase=phase,
@@ -114,7 +118,8 @@ def make_notifier(
                 examples_per_second=num_lanes * num_train / per_epoch,
                 seconds_left=per_epoch * (num_epochs - epoch),
                 epsilons=epsilons,
-                train_losses=means,
+                seeds=seeds,
+                epochs=jax.tree.map(lambda values: np.asarray(values).reshape(shape), info),
             )
         )
 
@@ -163,7 +168,7 @@ def train_lanes(
     arrays: TrainData,
     clock: Clock,
     notify: Callable[..., None],
-    close_chunk: Callable[[LaneLayout, Training, int], None] | None,
+    close_chunk: Callable[..., None] | None,
 ) -> Training:
     """Train lanes to their last epoch, returning to the host after each chunk of epochs only.
 
@@ -176,8 +181,8 @@ def train_lanes(
       arrays: Images and labels, on the devices.
       clock: Takes the seconds spent.
       notify: Hears of every chunk.
-      close_chunk: Called after every chunk with the layout, the lanes and the number of epochs of
-        the whole training; saves, or raises to stop.
+      close_chunk: Called after every chunk with the layout, the lanes, the number of epochs of the
+        whole training and `notify`; saves, or raises to stop.
 
     Returns:
       The lanes after their last epoch.
@@ -204,9 +209,9 @@ def train_lanes(
         )
         training = Training(states, history)
         done = training.num_epochs
-        notify("train", done, done - first, info.train_loss[:, -1])
+        notify("train", done, done - first, info)
         if close_chunk is not None:
-            close_chunk(layout, training, num_epochs)
+            close_chunk(layout, training, num_epochs, notify)
     return training
 
 

@@ -151,7 +151,7 @@ def run_lanes(
         clock,
         num_train=len(sweep.arrays.train_labels),
         epsilons=strengths,
-        num_seeds=len(numbers),
+        seeds=numbers,
     )
     lane_epsilons, keys = order_lanes(config, strengths, numbers)
     layout = lay_out(len(keys), config.lanes.width or 1, config.lanes.data_devices)
@@ -162,6 +162,8 @@ def run_lanes(
     training = start_lanes(lane, layout, keys, starts, clock)
     if file is not None:
         training = file.restore(layout, training)
+    if training.num_epochs:
+        notify("resume", training.num_epochs)
     if train:
         close_chunk = None if file is None else file.close_chunk
         training = train_lanes(
