@@ -48,6 +48,7 @@ format: $(venv)/.dev
 	@$(python) -m ruff format .
 
 docs: $(venv)/.dev
+	@$(python) docs/write_results.py
 	@NO_MKDOCS_2_WARNING=1 $(python) -m mkdocs build --quiet
 	@echo 'open site/index.html'
 
