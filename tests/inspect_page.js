@@ -54,6 +54,10 @@
     found.oneSeed = learning.querySelectorAll("path.seed").length;
     choose("quantity", "accuracy");
     found.accuracy = read(learning).values[0];
+    const measures = document.getElementById("measures");
+    choose("measure", "clean_accuracy_drop");
+    point(measures, 1);
+    found.measure = read(measures);
     const shown = () => [...document.querySelectorAll(".strength")].filter((part) => part.offsetHeight).map((part) => part.dataset.place);
     found.strengths = document.querySelectorAll(".strength").length;
     found.shownFirst = shown();

@@ -131,6 +131,18 @@ def test_learning_curves_follow_the_choice(seen):
     assert (found["meansBefore"], found["meansAfter"]) == (2, 1)
 
 
+def test_the_measure_of_the_transition_can_be_chosen(seen):
+    found, _ = seen
+    lanes = json.loads((RESULTS / "digits" / "result.json").read_text(encoding="utf-8"))["lanes"]
+    clean, last = (
+        [lane["clean_test_accuracy"] for lane in lanes[places]]
+        for places in (slice(0, 4), slice(40, 44))
+    )
+    drop = (sum(clean) - sum(last)) / 4
+    assert found["measure"]["at"] == "at ε = 25.5/255"
+    assert float(found["measure"]["values"][0]) == pytest.approx(drop, rel=6e-3)
+
+
 def test_one_strength_of_pictures_is_shown_at_a_time(seen):
     found, _ = seen
     assert found["strengths"] > 1
@@ -145,7 +157,7 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(page, folder):
         "</body></html>"
     )
     found, console = use_page(frame, folder / "phone", script=MEASURE)
-    assert found == {"width": 360, "overflow": 0, "charts": 7}
+    assert found == {"width": 360, "overflow": 0, "charts": 8}
     assert not console
 
 

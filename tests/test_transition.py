@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -141,6 +142,19 @@ def test_the_report_takes_an_audit_and_a_study_of_this_run_only(result, tmp_path
     ):
         assert main(["report", *arguments]) == 2
         assert named in capsys.readouterr().err
+
+
+def test_the_page_draws_every_known_measure(result):
+    page = build_page(result)
+    (text,) = re.findall(r'id="data">(.*?)</script>', page, re.S)
+    drawn, known = json.loads(text)["transition"], assess_transition(result).known
+    assert drawn.keys() == known.keys()
+    rise = drawn["clean_loss_rise"]
+    assert (rise["value"], rise["level"]) == (pytest.approx([0.0, 0.4, 0.4]), 0.0)
+    assert rise["low"][1] == pytest.approx(known["clean_loss_rise"][1].low, rel=1e-3)
+    assert page.count('id="measures"') == 1
+    choices = page.split('name="measure"')[1].split("</select>")[0]
+    assert re.findall(r'value="(\w+)"', choices) == list(known)
 
 
 def test_the_page_says_so_where_epsilon_star_has_no_value():

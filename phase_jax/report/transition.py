@@ -33,6 +33,8 @@ MEASURES = {
     "audit_rise": "adversarial train loss, rise under stronger attacks",
 }
 """Name -> what it is, in a line."""
+LEVELS = {"train_loss_ratio": 1.0, "gap_growth": 1.0}
+"""Where measures have a level to compare with; others have zero."""
 
 
 class FollowUps(NamedTuple):

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from phase_jax.report.plots import STAR, STYLE, THRESHOLD, TRAIN
+from phase_jax.report.transition import LEVELS
 from phase_jax.report.wording import format_epsilon
 from phase_jax.sweep.overfitting import assess_overfitting
 
@@ -31,8 +32,6 @@ TITLES = {
     "barrier": "Barrier on a curve to the clean model",
     "audit_rise": "Train loss, rise under an audit",
 }
-LEVELS = {"train_loss_ratio": 1.0, "gap_growth": 1.0}
-"""Where measures have a level to compare with; others have zero."""
 
 
 def draw_transition(transition: Transition) -> Figure:

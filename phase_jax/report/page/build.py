@@ -11,7 +11,8 @@ from phase_jax.report.page.comparison import describe_runs, show_comparison
 from phase_jax.report.page.curves import describe_curves
 from phase_jax.report.page.markup import dump_json, escape, show_choice
 from phase_jax.report.page.run import name_run, show_run, summarise_run
-from phase_jax.report.transition import NOTHING
+from phase_jax.report.page.transition import describe_transition
+from phase_jax.report.transition import NOTHING, assess_transition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,11 +38,12 @@ def build_page(
     Returns:
       HTML in one piece: it asks the network for nothing.
     """
+    transition = assess_transition(result, follow_ups)
     return fill_page(
         name_run(result),
         summarise_run(result),
-        show_run(result, has_files=has_files, follow_ups=follow_ups),
-        describe_curves(result),
+        show_run(result, transition, follow_ups.pictures, has_files=has_files),
+        {**describe_curves(result), "transition": describe_transition(transition)},
         ("chart.js", "page.js", "run.js"),
     )
 

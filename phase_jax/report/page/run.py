@@ -20,7 +20,6 @@ from phase_jax.report.page.pictures import show_examples
 from phase_jax.report.page.scale import ScaleRow, show_scale, show_star
 from phase_jax.report.page.transition import show_transition
 from phase_jax.report.table import tabulate_strengths
-from phase_jax.report.transition import NOTHING, assess_transition
 from phase_jax.report.wording import (
     describe_cautions,
     describe_outcome,
@@ -29,9 +28,9 @@ from phase_jax.report.wording import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from phase_jax.report.transition import FollowUps
+    from phase_jax.report.transition import Transition
     from phase_jax.sweep import SweepResult
 
 AXES = (("linear", "linear"), ("log", "log"))
@@ -78,13 +77,20 @@ def summarise_run(result: SweepResult) -> str:
     )
 
 
-def show_run(result: SweepResult, *, has_files: bool, follow_ups: FollowUps = NOTHING) -> str:
+def show_run(
+    result: SweepResult,
+    transition: Transition,
+    pictures: Iterable[tuple[str, bytes]],
+    *,
+    has_files: bool,
+) -> str:
     """Show everything about a run.
 
     Args:
       result: The sweep.
+      transition: How far its models are from the clean ones.
+      pictures: What each figure of its study of connectivity shows, and its PNG file.
       has_files: Whether the run's files lie beside the page.
-      follow_ups: The run's audit and its study of connectivity.
 
     Returns:
       HTML, without the script's part.
@@ -95,7 +101,7 @@ def show_run(result: SweepResult, *, has_files: bool, follow_ups: FollowUps = NO
             _show_verdict(result),
             _show_curves(result),
             _show_learning(result),
-            show_transition(assess_transition(result, follow_ups), follow_ups.pictures),
+            show_transition(transition, pictures),
             show_examples(result),
             _show_numbers(result),
             _show_origin(result, document, has_files=has_files),

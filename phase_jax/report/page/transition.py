@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from phase_jax.report.page.markup import (
     escape,
+    shorten_numbers,
     show_details,
     show_epsilon,
     show_picture,
     show_section,
+    show_select,
     show_table,
 )
-from phase_jax.report.transition import MEASURES
+from phase_jax.report.transition import LEVELS, MEASURES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,6 +33,21 @@ HEADS = {
     "barrier": "barrier",
     "audit_rise": "rise under audit",
 }
+
+
+def describe_transition(transition: Transition) -> dict[str, Any]:
+    """Describe every measure that is known, as the chart draws it: means and their intervals."""
+    return {
+        name: {
+            "title": HEADS[name],
+            "level": LEVELS.get(name, 0.0),
+            **{
+                part: shorten_numbers([getattr(mean, part) for mean in means])
+                for part in ("value", "low", "high")
+            },
+        }
+        for name, means in transition.known.items()
+    }
 
 
 def show_transition(transition: Transition, pictures: Iterable[tuple[str, bytes]] = ()) -> str:
@@ -56,7 +73,16 @@ def show_transition(transition: Transition, pictures: Iterable[tuple[str, bytes]
     ]
     caption = "Means and intervals over seeds (barriers: over pairs, audits: over images)"
     heads = [HEADS[name].replace(", ", ",<br>").replace(" / ", " /<br>") for name in known]
-    body = show_table(["ε", "ε / ε*", *heads], rows, caption=caption)
+    body = ""
+    if known:
+        options = [(name, HEADS[name]) for name in known]
+        body = (
+            "<p>Thin lines are the ends of the intervals.</p>\n"
+            '<div class="controls js-only">'
+            f"{show_select('measure', 'Measure', options, next(iter(known)))}</div>\n"
+            '<div class="card chart" id="measures"></div>\n'
+        )
+    body += show_table(["ε", "ε / ε*", *heads], rows, caption=caption)
     terms = [(HEADS[name], escape(MEASURES[name])) for name in known]
     body += show_details("What the columns are", show_table((), terms, caption="", kind="text"))
     body += "".join(show_picture(text, png) for text, png in pictures)
