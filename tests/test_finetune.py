@@ -14,7 +14,8 @@ from small_problem import small_config, small_digits
 from phase_jax import InputError, LaneStatus, load_run
 from phase_jax.cli import main
 from phase_jax.config import FineTuningConfig
-from phase_jax.finetune import run_fine_tuning, write_fine_tuning
+from phase_jax.finetune import load_fine_tuning, run_fine_tuning, write_fine_tuning
+from phase_jax.finetune.document import build_fine_tuning_document
 from phase_jax.finetune.run import ImportedModel
 
 TUNING = FineTuningConfig(epsilon_grid=(0.02, 0.05), attacks=("fgm",), num_epochs=2)
@@ -134,6 +135,35 @@ def test_the_directory_holds_what_the_result_holds(directory, result):
     ]  # fmt: skip
     assert len((directory / "points.csv").read_text().splitlines()) == 1 + 6
     assert load_run(directory / "fgm").description["fine_tuned_from"] == "trained"
+
+
+def test_a_directory_is_read_back_and_its_page_built_again(directory, result, capsys):
+    again = load_fine_tuning(directory, with_parameters=False)
+    assert build_fine_tuning_document(again) == build_fine_tuning_document(result)
+    page = directory / "report.html"
+    before = page.read_text(encoding="utf-8")
+    page.unlink()
+    assert main(["report", str(directory)]) == 0
+    assert capsys.readouterr().out == f"{page}\n"
+    assert page.read_text(encoding="utf-8") == before
+    for flag in ("--out", "--paper", "--audit"):
+        assert main(["report", str(directory), flag, "x"]) == 2
+        assert f"{flag}: 'x' has no meaning for a fine-tuning" in capsys.readouterr().err
+
+
+def test_a_fine_tuning_that_does_not_fit_together_is_refused(directory, tmp_path):
+    document = json.loads((directory / "result.json").read_text())
+    for changes, named in (
+        ({"fits": None}, "does not fit together"),
+        ({"fine_tuning": {"attacks": ["pgd"], "colour": 1}}, "'colour' is not known"),
+        ({"schema_version": 99}, "schema version 99"),
+        ({}, "fgm' is no directory"),
+    ):
+        (tmp_path / "result.json").write_text(json.dumps({**document, **changes}))
+        with pytest.raises(InputError, match=named):
+            load_fine_tuning(tmp_path)
+    with pytest.raises(InputError, match="holds no finished fine-tuning"):
+        load_fine_tuning(directory.parent)
 
 
 def test_the_directory_has_a_page(directory, result):

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from phase_jax.finetune.read import load_fine_tuning
     from phase_jax.finetune.result import Extrapolation, FineTuningResult
     from phase_jax.finetune.run import run_fine_tuning
     from phase_jax.finetune.write import write_fine_tuning
@@ -16,11 +17,18 @@ if TYPE_CHECKING:
 _MODULES = {
     "Extrapolation": "result",
     "FineTuningResult": "result",
+    "load_fine_tuning": "read",
     "run_fine_tuning": "run",
     "write_fine_tuning": "write",
 }
 
-__all__ = ["Extrapolation", "FineTuningResult", "run_fine_tuning", "write_fine_tuning"]
+__all__ = [
+    "Extrapolation",
+    "FineTuningResult",
+    "load_fine_tuning",
+    "run_fine_tuning",
+    "write_fine_tuning",
+]
 
 
 def __getattr__(name: str) -> Any:

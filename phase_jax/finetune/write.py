@@ -66,9 +66,14 @@ def write_fine_tuning(result: FineTuningResult, out: str | os.PathLike) -> pathl
         write_csv(draft / "points.csv", list_points(result))
         write_figure(draw_fit(result), draft / "fit")
         write_figure(draw_schedule(result), draft / "schedule")
-        pictures = [(text, (draft / f"{name}.png").read_bytes()) for name, text in FIGURES.items()]
-        write_text(draft / PAGE_FILE, build_fine_tuning_page(result, pictures))
+        write_text(draft / PAGE_FILE, build_fine_tuning_page(result, list_pictures(draft)))
         write_document(draft / RESULT_FILE, build_fine_tuning_document(result))
 
     write_set(out, write_files, FILES)
     return out / RESULT_FILE
+
+
+def list_pictures(folder: pathlib.Path) -> list[tuple[str, bytes]]:
+    """List the figures that are in a directory: what each shows, and its PNG file."""
+    places = {folder / f"{name}.png": text for name, text in FIGURES.items()}
+    return [(text, place.read_bytes()) for place, text in places.items() if place.is_file()]

@@ -77,6 +77,15 @@ def load_run(
         ) from None
 
 
+def find_kind(path: str | os.PathLike) -> str | None:
+    """Find what kind of result a directory holds; None where it holds none that can be read."""
+    try:
+        document = json.loads(pathlib.Path(path, RESULT_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return document.get("kind") if isinstance(document, dict) else None
+
+
 def read_document(
     path: pathlib.Path, kind: str, *, field: str, version: int | None = None
 ) -> dict[str, Any]:
@@ -126,7 +135,7 @@ def _rebuild_result(
     if document["cross_entropy"] is not None:
         cross_entropy = CrossEntropyReading(
             examples["clean_example_cross_entropies"],
-            _rebuild_estimate(document["cross_entropy"]["epsilon_star"]),
+            rebuild_estimate(document["cross_entropy"]["epsilon_star"]),
         )
     result = SweepResult(
         config=config,
@@ -137,8 +146,8 @@ def _rebuild_result(
         clean_example_losses=examples["clean_example_losses"],
         example_losses=examples["example_losses"],
         thresholds=examples["clean_example_losses"].mean(axis=1),
-        epsilon_star=_rebuild_estimate(document["epsilon_star"]),
-        epsilon_star_other=_rebuild_estimate(document["epsilon_star_other"]),
+        epsilon_star=rebuild_estimate(document["epsilon_star"]),
+        epsilon_star_other=rebuild_estimate(document["epsilon_star_other"]),
         params=parameters["params"],
         model_state=parameters["model_state"],
         description={
@@ -202,7 +211,7 @@ def _rebuild_adversarial(arrays: dict[str, np.ndarray]) -> AdversarialExamples:
     return AdversarialExamples(**{name: arrays[name] for name in names})
 
 
-def _rebuild_estimate(fields: dict[str, Any]) -> EpsilonStarEstimate:
+def rebuild_estimate(fields: dict[str, Any]) -> EpsilonStarEstimate:
     """Make an estimate from its fields."""
     values = {f.name: fields[f.name] for f in dataclasses.fields(EpsilonStarEstimate)}
     seeds = tuple(_rebuild_solution(solution) for solution in fields["seeds"])
