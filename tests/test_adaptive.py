@@ -71,6 +71,15 @@ def test_beyond_the_grid_it_is_widened_while_pixels_can_move(norm, expected):
     assert choose_next(full, AdaptiveConfig()) == ()
 
 
+def test_a_seed_that_others_left_behind_is_followed_upwards():
+    narrow = make_lanes([0.15, None], epsilons=(0.0, 0.149, 0.151, 0.4))
+    np.testing.assert_allclose(choose_next(narrow, AdaptiveConfig()), [0.5])
+    wide = choose_next(make_lanes([0.15, None]), AdaptiveConfig(num_strengths=1))
+    np.testing.assert_allclose(wide, [0.15, 0.5])
+    full = make_lanes([0.15, None], epsilons=(0.0, 0.149, 0.151, 1.0))
+    assert choose_next(full, AdaptiveConfig()) == ()
+
+
 @pytest.mark.parametrize("status", [EpsilonStatus.UNDEFINED, EpsilonStatus.INFINITE])
 def test_no_crossing_ends_the_search(status):
     lanes = make_lanes([None])

@@ -33,6 +33,8 @@ AROUND = (0.5, 1.0, 2.0)
 """Where to begin, in units of what fine-tuning extrapolates to."""
 BEYOND = (2.0, 4.0)
 """Where to go on if no strength so far reaches the threshold, in units of the largest."""
+BESIDE = 1.25
+"""Where to go on for a seed whose loss curve ends below the threshold, when others have crossed."""
 LARGEST = {"linf": 1.0, "l2": math.inf}
 """Beyond a radius of 1 pixels have nowhere left to go."""
 
@@ -214,18 +216,20 @@ def choose_next(result: SweepResult, adaptive: AdaptiveConfig) -> tuple[float, .
     Returns:
       New strengths, sorted; none where every bracket is narrow enough or more would not help.
     """
-    largest = float(result.epsilons[-1])
-    if result.epsilon_star.status == EpsilonStatus.BEYOND_GRID:
+    largest, star = float(result.epsilons[-1]), result.epsilon_star
+    if EpsilonStatus.BEYOND_GRID in (star.status, *(seed.status for seed in star.seeds)):
+        factors = BEYOND if star.status == EpsilonStatus.BEYOND_GRID else (BESIDE,)
         end = LARGEST[result.config.attack.norm]
-        return tuple(sorted({min(factor * largest, end) for factor in BEYOND} - {largest}))
+        new = {min(factor * largest, end) for factor in factors} - {largest}
+    else:
+        new = set()
     wide = [bracket for bracket in bracket_seeds(result) if bracket.width > adaptive.precision]
     if not wide:
-        return ()
+        return tuple(sorted(new))
     shares = dict.fromkeys(((bracket.low, bracket.high) for bracket in wide), 0)
     for _ in range(adaptive.num_strengths):  # always into the widest gap left
         widest = max(shares, key=lambda ends: (ends[1] - ends[0]) / (shares[ends] + 1))
         shares[widest] += 1
-    new: set[float] = set()
     for (low, high), number in shares.items():
         places = np.linspace(low, high, number + 2)[1:-1]
         if low == 0:  # of what size it is, is not known yet
