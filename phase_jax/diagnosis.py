@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Callable
 
+    import pandas as pd
     from jaxtyping import Float
     from matplotlib.figure import Figure
 
@@ -91,6 +92,23 @@ class Diagnosis:
             average(table.evaluated_test_loss),
             self.lanes.threshold,
         )
+
+    def to_dataframe(self, table: str | None = None) -> pd.DataFrame:
+        """Make a pandas data frame of what was trained: a row a lane, or another table of it.
+
+        Args:
+          table: One of `FineTuningResult.to_dataframe` where the clean model was given, else of
+            `SweepResult.to_dataframe`; None for the first.
+
+        Raises:
+          InputError: There is no such table, or pandas is not installed.
+        """
+        found = self.fine_tuning or self.lanes
+        return found.to_dataframe() if table is None else found.to_dataframe(table)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Make a plain dict of the arrays of all lanes, as `SweepResult.to_dict`."""
+        return self.lanes.to_dict()
 
     def plot(self) -> Figure:
         """Draw the loss curve with threshold and epsilon*, or the fine-tuned points with a line."""

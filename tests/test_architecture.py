@@ -22,6 +22,7 @@ FORBIDDEN_NAMES = {"utils", "misc", "common"}
 # Data flows down this list: an entry may import any entry above it, unless it is named below.
 LAYERS = (
     "types",
+    "tables",
     "interruption",
     "storage",
     "environment",
@@ -56,9 +57,11 @@ ONLY = {
         for name in ("environment", "solver", "linear", "attacks", "storage", "distributed")
     },
     "interruption": set(),
-    "monte_carlo": {"types", "storage", "distributed"},
+    "tables": {"types"},
+    "monte_carlo": {"types", "tables", "storage", "distributed"},
     "simulate": {
         "types",
+        "tables",
         "environment",
         "storage",
         "distributed",
@@ -72,6 +75,7 @@ ONLY = {
 USERS = {
     "interruption": {"report", "finetune", "adaptive", "connectivity", "cli"},
     "diagnosis": {"cli"},
+    "tables": {"monte_carlo", "sweep", "finetune", "diagnosis", "simulate"},
     "adaptive": {"diagnosis", "cli"},
     "audit": {"cli"},
     "finetune": {"adaptive", "diagnosis", "reproduce", "cli"},
@@ -316,7 +320,7 @@ def test_importing_the_package_is_light():
 
 
 def test_core_works_without_command_line_and_data_dependencies():
-    blocked = ("tyro", "tensorflow_datasets", "jaxtyping")
+    blocked = ("tyro", "tensorflow_datasets", "jaxtyping", "pandas")
     for name in blocked:
         assert importlib.util.find_spec(name), f"{name} is not installed: this test shows nothing"
     modules = [module_name(path) for path in source_files() if path.name != "__main__.py"]

@@ -73,6 +73,24 @@ def list_points(result: FineTuningResult) -> list[dict[str, Any]]:
     ]
 
 
+def list_extrapolations(result: FineTuningResult) -> list[dict[str, Any]]:
+    """List epsilon* by every attack and method, one row each."""
+    return [
+        {
+            "name": extrapolation.name,
+            "attack": extrapolation.attack,
+            "method": extrapolation.method,
+            "status": extrapolation.estimate.status.name,
+            "epsilon_star": extrapolation.estimate.value,
+            "low": extrapolation.estimate.low,
+            "high": extrapolation.estimate.high,
+            "points_low": extrapolation.points_low,
+            "points_high": extrapolation.points_high,
+        }
+        for extrapolation in result.extrapolations
+    ]
+
+
 def _describe_extrapolation(
     extrapolation: Extrapolation, result: FineTuningResult
 ) -> dict[str, Any]:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from phase_jax.tables import build_dataframe, choose_rows
+
 if TYPE_CHECKING:
+    import pandas as pd
+
     from phase_jax.config import FineTuningConfig, SweepConfig
     from phase_jax.sweep.result import SweepResult
     from phase_jax.sweep.stability import Stability
@@ -83,3 +87,31 @@ class FineTuningResult:
     def epsilon_star(self) -> EpsilonStarEstimate:
         """The first attack's regression: the paper's choice."""
         return next(e.estimate for e in self.extrapolations if e.method == "regression")
+
+    def to_dataframe(self, table: str = "points") -> pd.DataFrame:
+        """Make a pandas data frame: the rows of `points.csv`, or epsilon* by every method.
+
+        Args:
+          table: `points`, or `extrapolations`.
+
+        Returns:
+          The frame; epsilon is a radius in pixel space [0, 1].
+
+        Raises:
+          InputError: There is no such table, or pandas is not installed.
+        """
+        from phase_jax.finetune.document import list_extrapolations, list_points
+
+        tables = {
+            "points": lambda: list_points(self),
+            "extrapolations": lambda: list_extrapolations(self),
+        }
+        return build_dataframe(choose_rows(table, tables))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Make a plain dict of the first attack's arrays, as `SweepResult.to_dict`.
+
+        `epsilon_star` in `attrs` is the regression's; for another attack take
+        `runs[attack].to_dict()`.
+        """
+        return next(iter(self.runs.values())).to_dict()

@@ -25,14 +25,17 @@ from phase_jax.monte_carlo.statistics import (
     Accumulator,
     Summary,
     limit_num_kept,
+    list_statistics,
     summarize,
 )
+from phase_jax.tables import build_dataframe
 from phase_jax.types import InputError
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
+    import pandas as pd
     from jaxtyping import PRNGKeyArray
 
 MAX_REPLICATES = 2**32  # an index has 32 bits
@@ -68,6 +71,17 @@ class MonteCarloResult:
     compile_seconds: float
     seconds: float
     notes: tuple[str, ...] = ()
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Make a pandas data frame of the statistics: a row an output, or element of an array.
+
+        Columns are `output` (its path in what `replicate_fn` returns, and the place in an array),
+        the fields of `Summary`, and for each level q `quantile_q` and `quantile_q_standard_error`.
+
+        Raises:
+          InputError: pandas is not installed.
+        """
+        return build_dataframe(list_statistics(self.summary, self.levels))
 
 
 def run_monte_carlo(

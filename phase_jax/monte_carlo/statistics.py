@@ -1,6 +1,6 @@
 """Streaming statistics: central moments merged pairwise, and a subsample for quantiles.
 
-Everything here is NumPy in float64 on the host, for M output elements side by side. Values that are
+Numbers here are NumPy's float64 on the host, for M output elements side by side. Values that are
 not finite are left out element by element. States are never changed in place, so that an interrupt
 between two chunks leaves a whole state behind.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax
 import numpy as np
 
 if TYPE_CHECKING:
@@ -251,3 +252,26 @@ def _interpolate(
     low = np.take_along_axis(ordered, below, axis=0)
     high = np.take_along_axis(ordered, above, axis=0)
     return low + (high - low) * (place - below)
+
+
+def list_statistics(summary: Any, levels: tuple[float, ...]) -> list[dict[str, Any]]:
+    """List statistics as rows, one for every output, or element of one that is an array.
+
+    Args:
+      summary: Pytree of `Summary`.
+      levels: Quantile levels, in the order of its quantiles.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(summary, is_leaf=lambda x: isinstance(x, Summary))
+    rows = []
+    for path, statistics in leaves:
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        fields = statistics._asdict()
+        quantiles = fields.pop("quantiles"), fields.pop("quantile_standard_errors")
+        for place in np.ndindex(np.shape(statistics.mean)):
+            row = {"output": f"{name}{list(place)}" if place else name}
+            row |= {field: np.asarray(values)[place].item() for field, values in fields.items()}
+            for q, level in enumerate(levels):
+                value, error = (np.asarray(values)[(q, *place)].item() for values in quantiles)
+                row |= {f"quantile_{level}": value, f"quantile_{level}_standard_error": error}
+            rows.append(row)
+    return rows

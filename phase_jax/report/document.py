@@ -11,7 +11,8 @@ import numpy as np
 
 from phase_jax.report.overfitting import describe_overfitting, describe_stability
 from phase_jax.report.wording import compare_target, describe_cautions, describe_outcome
-from phase_jax.types import EpsilonStar, EpsilonStarEstimate, LaneStatus
+from phase_jax.sweep.convert import list_lanes
+from phase_jax.types import EpsilonStar, EpsilonStarEstimate
 
 if TYPE_CHECKING:
     from phase_jax.sweep import SweepResult
@@ -49,7 +50,7 @@ def build_document(result: SweepResult) -> dict[str, Any]:
         "target": target,
         "overfitting": describe_overfitting(result),
         "catastrophic_overfitting": describe_stability(result),
-        "lanes": _list_lanes(result),
+        "lanes": list_lanes(result),
         "config": dataclasses.asdict(result.config),
         **result.description,
         **result.environment,
@@ -91,22 +92,6 @@ def _test_set_error(clean_example_losses: np.ndarray) -> float:
     if len(per_image) < 2:
         return math.nan
     return float(per_image.std(ddof=1) / math.sqrt(len(per_image)))
-
-
-def _list_lanes(result: SweepResult) -> list[dict[str, Any]]:
-    """List lanes, seeds within attack strengths."""
-    columns = {f.name: getattr(result.lanes, f.name) for f in dataclasses.fields(result.lanes)}
-    status = columns.pop("status")
-    return [
-        {
-            "epsilon": epsilon,
-            "seed": seed,
-            "status": LaneStatus(int(status[e, s])),
-            **{name: values[e, s] for name, values in columns.items()},
-        }
-        for e, epsilon in enumerate(result.epsilons)
-        for s, seed in enumerate(result.seeds)
-    ]
 
 
 def convert_to_plain(value: Any) -> Any:

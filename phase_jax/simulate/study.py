@@ -12,11 +12,13 @@ import jax.numpy as jnp
 from phase_jax.distributed import run_once
 from phase_jax.monte_carlo import run_monte_carlo
 from phase_jax.simulate.directory import CHECKPOINTS
+from phase_jax.tables import build_dataframe
 
 if TYPE_CHECKING:
     import pathlib
     from collections.abc import Callable, Sequence
 
+    import pandas as pd
     from jaxtyping import PRNGKeyArray
     from matplotlib.figure import Figure
 
@@ -34,6 +36,14 @@ class StudyResult(NamedTuple):
     """Plain sentences with numbers and their uncertainty."""
     figures: dict[str, Figure]
     """Written to NAME.png and NAME.svg."""
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Make a pandas data frame of the table.
+
+        Raises:
+          InputError: pandas is not installed.
+        """
+        return build_dataframe(self.rows)
 
 
 class Study(NamedTuple):

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from phase_jax.tables import build_dataframe, choose_rows
+
 if TYPE_CHECKING:
+    import pandas as pd
     from jaxtyping import Float, Int
 
     from phase_jax.config import SweepConfig
@@ -164,3 +167,30 @@ class SweepResult:
     def threshold(self) -> float:
         """Mean over seeds of the clean test loss."""
         return float(np.mean(self.thresholds))
+
+    def to_dataframe(self, table: str = "lanes") -> pd.DataFrame:
+        """Make a pandas data frame: the rows of `lanes.csv`, or the same lanes epoch by epoch.
+
+        Args:
+          table: `lanes`, or `history`.
+
+        Returns:
+          The frame; epsilon is a radius in pixel space [0, 1].
+
+        Raises:
+          InputError: There is no such table, or pandas is not installed.
+        """
+        from phase_jax.sweep.convert import list_history, list_lanes
+
+        tables = {"lanes": lambda: list_lanes(self), "history": lambda: list_history(self)}
+        return build_dataframe(choose_rows(table, tables))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Make a plain dict of all arrays but the parameters, as `xarray.Dataset.from_dict` takes.
+
+        Axes are `epsilon`, `seed`, `epoch` and `example`; what `history` holds begins with
+        `history_`; `epsilon_star` is that of each seed, and over seeds in `attrs`.
+        """
+        from phase_jax.sweep.convert import describe_sweep
+
+        return describe_sweep(self)
