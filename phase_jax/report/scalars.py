@@ -72,7 +72,7 @@ class ScalarFiles:
         Raises:
           InterruptedRunError: The disk is full or the directory cannot be written to.
         """
-        from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportMissingImports]
+        from tensorboardX.proto.event_pb2 import Event  # pyright: ignore
         from tensorboardX.summary import scalar  # pyright: ignore[reportMissingImports]
 
         if progress.epochs is None:
