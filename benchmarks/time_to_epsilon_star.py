@@ -44,8 +44,9 @@ from phase_jax.config import (
     TrainingConfig,
 )
 from phase_jax.environment import describe_environment
-from phase_jax.finetune import run_fine_tuning, write_fine_tuning
+from phase_jax.finetune import load_fine_tuning, run_fine_tuning, write_fine_tuning
 from phase_jax.finetune.configure import build_clean_config, build_tuned_config
+from phase_jax.finetune.extrapolate import extrapolate
 from phase_jax.report import load_run, write_result
 from phase_jax.sweep.cost import count_gradients
 from phase_jax.sweep.setup import prepare_data, prepare_sweep
@@ -70,6 +71,8 @@ PROBLEMS = {
 EPOCHS = {"digits": (24, 12, 6, 3), "mnist": (8, 4, 2)}
 FINE_TUNING_GRID = (4 / 255, 8 / 255, 16 / 255)
 PRECISION = 0.05
+READINGS = ("logged", "evaluated")
+"""The train loss: averaged over the selected epoch (the default), or of its last parameters."""
 
 
 def set_epochs(config, num_epochs):
@@ -119,60 +122,71 @@ def run_scratch(config, out):
 
 
 def measure_scratch(config, data, out):
-    """Solve from scratch at one schedule."""
+    """Solve from scratch at one schedule, by either reading of the train loss."""
     run = run_scratch(config, out)
     cost = count_cost(config, data, len(config.epsilons))
     epochs = config.training.num_epochs
-    return describe(
-        f"from scratch, {epochs} epochs",
-        run.epsilon_star,
-        cost,
-        run.seconds["total"],
-        config.num_seeds,
-        kind="scratch",
-        epochs=epochs,
-    )
+    readings = zip(READINGS, (run.epsilon_star, run.epsilon_star_other), strict=True)
+    return [
+        describe(
+            f"from scratch, {epochs} epochs",
+            estimate,
+            cost,
+            run.seconds["total"],
+            config.num_seeds,
+            kind="scratch",
+            train_loss=reading,
+            epochs=epochs,
+        )
+        for reading, estimate in readings
+    ]
 
 
 def measure_fine_tuning(config, data, out, epochs):
     """Train clean lanes, fine-tune them for some epochs; describe lines of one and three points."""
     tuning = FineTuningConfig(epsilon_grid=FINE_TUNING_GRID, num_epochs=epochs)
-    marker = out / "measured.json"
-    if not marker.is_file():
-        result = run_fine_tuning(config, tuning)
-        write_fine_tuning(result, out)
-        rows = []
-        for extrapolation in result.extrapolations:
-            if extrapolation.method not in ("line", "regression"):
-                continue
-            attack = extrapolation.attack
-            num_points = 1 if extrapolation.method == "line" else len(FINE_TUNING_GRID)
-            cost = count_cost(build_clean_config(config), data, 1) + count_cost(
-                build_tuned_config(config, tuning, attack), data, num_points
-            )
-            schedule = f"{epochs} epochs after {config.training.num_epochs}"
-            seconds = result.seconds["clean"] + result.seconds[attack] * num_points / len(
-                FINE_TUNING_GRID
-            )
-            rows.append(
-                describe(
-                    f"{attack.upper()} {num_points}, {schedule}",
-                    extrapolation.estimate,
-                    cost,
-                    seconds,
-                    config.num_seeds,
-                    kind="fine-tuning",
-                    epochs=config.training.num_epochs,
-                    fine_tuning_epochs=epochs,
-                    attack=attack,
-                    points=num_points,
-                    points_low=extrapolation.points_low,
-                    points_high=extrapolation.points_high,
-                    cautions=[c for c in result.cautions if c.startswith(attack)],
-                )
-            )
-        marker.write_text(json.dumps(rows, indent=2) + "\n")
-    return json.loads(marker.read_text())
+    if not (out / "result.json").is_file():
+        write_fine_tuning(run_fine_tuning(config, tuning), out)
+    result = load_fine_tuning(out, with_parameters=False)
+    rows = []
+    for reading in READINGS:
+        for run in result.runs.values():
+            for extrapolation in extrapolate(read_train_loss(run, reading), math.inf):
+                if extrapolation.method in ("line", "regression"):
+                    rows.append(describe_line(config, data, tuning, result, reading, extrapolation))
+    return rows
+
+
+def read_train_loss(run, reading):
+    """Let a run's train loss be the logged or the evaluated one."""
+    solver = dataclasses.replace(run.config.solver, train_loss=reading)
+    return dataclasses.replace(run, config=dataclasses.replace(run.config, solver=solver))
+
+
+def describe_line(config, data, tuning, result, reading, extrapolation):
+    """Describe a line through one or all fine-tuned points, and what these points cost."""
+    attack = extrapolation.attack
+    num_points = 1 if extrapolation.method == "line" else len(FINE_TUNING_GRID)
+    cost = count_cost(build_clean_config(config), data, 1)
+    cost = cost + count_cost(build_tuned_config(config, tuning, attack), data, num_points)
+    share = num_points / len(FINE_TUNING_GRID)
+    epochs = config.training.num_epochs
+    return describe(
+        f"{attack.upper()} {num_points}, {tuning.num_epochs} epochs after {epochs}",
+        extrapolation.estimate,
+        cost,
+        result.seconds["clean"] + result.seconds[attack] * share,
+        config.num_seeds,
+        kind="fine-tuning",
+        train_loss=reading,
+        epochs=epochs,
+        fine_tuning_epochs=tuning.num_epochs,
+        attack=attack,
+        points=num_points,
+        points_low=extrapolation.points_low,
+        points_high=extrapolation.points_high,
+        cautions=[c for c in result.cautions if c.startswith(attack)],
+    )
 
 
 def measure_adaptive(config, data, out):
@@ -192,6 +206,7 @@ def measure_adaptive(config, data, out):
             found.result.seconds["total"],
             config.num_seeds,
             kind="adaptive",
+            train_loss="logged",
             epochs=config.training.num_epochs,
             strengths=num_lanes - 1,
             rounds=len(found.rounds),
@@ -216,41 +231,57 @@ def choose_reference(rows):
     return min(inside, key=lambda row: row["epochs"])
 
 
-def draw(rows, reference, out):
-    """Draw epsilon* with its interval against cost."""
+MARKERS = {"scratch": "o", "fine-tuning": "s", "adaptive": "D"}
+LOWEST, HIGHEST = 1, 100
+"""Of epsilon* in the plot, in 1/255."""
+
+
+def draw(rows, out):
+    """Draw epsilon* with its interval against cost, a panel a reading of the train loss."""
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    kinds = {"scratch": ("o", "C0"), "fine-tuning": ("s", "C1"), "adaptive": ("D", "C2")}
-    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
-    seen = set()
-    for row in rows:
-        if row["epsilon_star"] is None:
-            continue
-        marker, colour = kinds[row["kind"]]
-        value = 255 * row["epsilon_star"]
-        ends = [
-            [value - 255 * (row["low"] or 0)],
-            [255 * (row["high"] or row["epsilon_star"]) - value],
-        ]
-        label = None if row["kind"] in seen else row["kind"]
-        seen.add(row["kind"])
-        axes.errorbar(
-            row["gradients"], value, ends, fmt=marker, color=colour, capsize=3, label=label
-        )
-        axes.annotate(
-            row["name"], (row["gradients"], value), (5, 4), textcoords="offset points", fontsize=7
-        )
-    axes.axhspan(
-        255 * (reference["low"] or 0),
-        255 * (reference["high"] or reference["epsilon_star"]),
-        color="C0",
-        alpha=0.1,
-        label="interval of the longest schedule",
+    figure, panels = plt.subplots(
+        1, len(READINGS), figsize=(11, 5), sharex=True, sharey=True, layout="constrained"
     )
-    axes.set(xscale="log", xlabel="example gradients", ylabel="ε* (1/255)")
-    axes.legend(fontsize=8)
-    figure.savefig(out, dpi=150)
+    schedules = sorted({row["epochs"] for row in rows}, reverse=True)
+    for axes, reading in zip(panels, READINGS, strict=True):
+        for row in rows:
+            if row["train_loss"] == reading and row["epsilon_star"] is not None:
+                draw_row(axes, row, f"C{schedules.index(row['epochs'])}")
+        axes.set(xscale="log", yscale="log", ylim=(LOWEST, HIGHEST), xlabel="example gradients")
+        axes.set_title(f"{reading} train loss", fontsize=10)
+    panels[0].set_ylabel("ε* (1/255)")
+    for i, epochs in enumerate(schedules):
+        panels[0].plot([], [], color=f"C{i}", lw=3, label=f"clean training of {epochs} epochs")
+    for kind, marker in MARKERS.items():
+        panels[0].plot([], [], marker, color="0.4", label=kind)
+    panels[0].plot([], [], "s", color="0.4", mfc="white", label="fine-tuning as long")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.savefig(out, dpi=120)
+
+
+def draw_row(axes, row, colour):
+    """Draw one way to epsilon*, and the interval from scratch as a band."""
+    value, gradients = 255 * row["epsilon_star"], row["gradients"]
+    if not LOWEST < value < HIGHEST:
+        return
+    low, high = 255 * (row["low"] or LOWEST / 255), 255 * (row["high"] or HIGHEST / 255)
+    axes.errorbar(
+        gradients,
+        value,
+        [[value - low], [high - value]],
+        fmt=MARKERS[row["kind"]],
+        color=colour,
+        mfc="white" if row.get("fine_tuning_epochs") == row["epochs"] else colour,
+        capsize=3,
+        lw=1,
+    )
+    if row["kind"] == "scratch":
+        axes.axhspan(low, high, color=colour, alpha=0.1, lw=0)
+    else:
+        name = row["name"].split(",")[0]
+        axes.annotate(name, (gradients, value), (5, 4), textcoords="offset points", size=7)
 
 
 def main():
@@ -270,31 +301,37 @@ def main():
     for epochs in EPOCHS[arguments.problem]:
         config = set_epochs(base, epochs)
         place = runs / f"scratch-{epochs}"
-        rows.append(measure_scratch(config, data, place))
+        rows += measure_scratch(config, data, place)
         few = max(1, epochs // 3)
         rows += measure_fine_tuning(config, data, runs / f"fine-tuning-{epochs}", few)
-        print_rows(rows[-5:])
-    scratch = [row for row in rows if row["kind"] == "scratch"]
-    reference = choose_reference(scratch)
-    epochs = reference["epochs"]
+        print_rows(rows[-10:])
+    references = {
+        reading: choose_reference(
+            [r for r in rows if r["kind"] == "scratch" and r["train_loss"] == reading]
+        )
+        for reading in READINGS
+    }
+    epochs = references["logged"]["epochs"]
     shortest = set_epochs(base, epochs)
     rows += measure_fine_tuning(shortest, data, runs / f"fine-tuning-{epochs}-long", epochs)
     rows.append(measure_adaptive(shortest, data, runs / f"adaptive-{epochs}"))
     for row in rows:
+        reference = references[row["train_loss"]]
         row["saved"] = 1 - row["gradients"] / reference["gradients"]
         row["seconds_saved"] = 1 - row["seconds"] / reference["seconds"]
         if row["epsilon_star"] is not None and reference["epsilon_star"]:
             row["ratio_to_reference"] = row["epsilon_star"] / reference["epsilon_star"]
     report = {
         "problem": arguments.problem,
-        "reference": reference["name"],
+        "reference": references["logged"]["name"],
+        "references": {reading: row["name"] for reading, row in references.items()},
         "rows": rows,
         "config": dataclasses.asdict(base),
         "fine_tuning_grid": FINE_TUNING_GRID,
         **describe_environment(),
     }
     write_report(report, out)
-    draw(rows, max(scratch, key=lambda row: row["epochs"]), out.with_suffix(".png"))
+    draw(rows, out.with_suffix(".png"))
     print_rows(rows)
 
 
@@ -307,7 +344,7 @@ def print_rows(rows):
         )
         saved = f"  saved {row['saved']:.1%} ({row['seconds_saved']:.1%})" if "saved" in row else ""
         print(
-            f"{row['name']:28} {value:>6}/255 ({low} to {high})  "
+            f"{row['name']:26} {row['train_loss']:9} {value:>6}/255 ({low} to {high})  "
             f"{row['gradients'] / 1e6:8.2f} million  {row['seconds']:7.1f} s{saved}",
             flush=True,
         )

@@ -134,6 +134,7 @@ def describe_cost(document) -> list[str]:
     rows = [
         (
             row["name"],
+            row.get("train_loss", "logged"),
             show_star(row),
             show_interval(row),
             f"{row['gradients'] / 1e6:.4g}",
@@ -145,6 +146,7 @@ def describe_cost(document) -> list[str]:
     ]
     header = (
         "way",
+        "train loss",
         "ε\\*",
         "interval",
         "million gradients",
@@ -154,7 +156,7 @@ def describe_cost(document) -> list[str]:
     )
     return [
         f"Problem {document['problem']}; saved against {document['reference']}, the shortest "
-        "schedule that agrees with the longest.",
+        "schedule that agrees with the longest, by the same reading of the train loss.",
         "",
         *tabulate(header, rows),
     ]
