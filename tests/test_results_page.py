@@ -55,7 +55,7 @@ def test_a_new_result_appears_without_a_change(generator, tmp_path):
     assert "Seen by eye." in page
     table3 = page.split("### Table 3: ")[1].split("### ")[0]
     assert "[own/seeds](#ownseeds)" in table3
-    assert "| FGM 3 | 25.5/255 | from 20.4/255 | 3 | 60 | 50.0% | 1.25 |" in page
+    assert "| FGM 3 | logged | 25.5/255 | from 20.4/255 | 3 | 60 | 50.0% | 1.25 |" in page
     assert "| loss-test | has not been run |" in page
     (tmp_path / "time" / "NOTES.md").write_text("Beside: table99\n")
     with pytest.raises(SystemExit, match="'table99' is no table or figure"):
