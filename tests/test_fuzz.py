@@ -37,7 +37,14 @@ COMMANDS = {  # what comes first, and the options after it
 NUMBERS = ("1.5.2", "many", "1,5", "0x", "½x", "--", "1e", "[]", "💥", " ", "1/0", "\n", "\x00")
 GRIDS = ("a", "nan", "-1", "1,,2", "0:1", "1:0:3", "0:1:1", "1/0", "0:1:1e9", "::", "inf", "0:1:-3")
 NAMES = ("no-such", "[1]", "\ud7ff", "../..", "None,", " ", "💥", "\x00", "sgd,adam")
-FREE_TEXTS = ("out", "data_dir", "source", "paper", "rows")  # any text may be a place or a list
+FREE_TEXTS = (
+    "out",
+    "log_dir",
+    "data_dir",
+    "source",
+    "paper",
+    "rows",
+)  # any text may be a place or a list
 # A directory and a time may be any text; these are refused or not by what is there.
 FREE = ("data_dir",)
 VALUES = (

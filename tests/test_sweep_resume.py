@@ -6,6 +6,7 @@ import dataclasses
 import json
 import signal
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from small_problem import small_config, small_digits
@@ -157,7 +158,9 @@ def test_other_data_and_networks_are_refused_by_name(stopped):
     other = dataclasses.replace(images, test_images=images.test_images[::-1].copy())
     with pytest.raises(InputError, match=r"given\.data\.sha256 is"):
         run_sweep(CONFIG, data=other, checkpoint=stopped)
-    network = Model(init=lambda key: ({}, {}), apply=lambda *_, **__: (np.zeros((2, 10)), {}))
+    network = Model(
+        init=lambda key: ({}, {}), apply=lambda params, state, x, **_: (jnp.zeros((len(x), 10)), {})
+    )
     with pytest.raises(InputError, match=r"given\.model\."):
         run_sweep(CONFIG, data=images, model=network, checkpoint=stopped)
 
