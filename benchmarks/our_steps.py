@@ -10,11 +10,13 @@ import numpy as np
 from jax.sharding import AxisType, Mesh
 from timing import compile_timed
 
-from phase_jax import SweepConfig, build_model, pgd
+from phase_jax import SweepConfig, build_model
+from phase_jax.attacks import make_attack
 from phase_jax.config import RESIDUAL_MODELS
 from phase_jax.losses import VANILLA, cross_entropy
 from phase_jax.sweep.lanes import AXIS, LaneLayout
 from phase_jax.training.optimizer import build_optimizer
+from phase_jax.training.parts import attack_in_parts
 from phase_jax.training.step import make_step
 
 SHAPES = {"preactresnet18": (32, 32, 3)}
@@ -84,17 +86,20 @@ def make_training_run(name, batch, epsilons, *, width, num_devices=1, dtype="flo
 
 
 def make_attack_run(name, batch, norm, epsilons, *, width, num_devices=1):
-    """Make a run of PGD-10 on one batch for every attack strength; also its compile seconds."""
+    """Make a run of PGD-10, as training attacks, for every strength; also compile seconds."""
     model = build(name)
     layout = lay_out_on(len(epsilons), width, num_devices)
     params, state = model.init(jax.random.key(0))
     images, labels = draw_images(name, batch)
+    attack = make_attack("pgd", norm=norm, num_steps=ATTACK_STEPS, step_length=2.5 / ATTACK_STEPS)
 
     def lane(key, epsilon, params, state, x, labels):
-        def loss_fn(z):
-            return cross_entropy(model.apply(params, state, z, train=False)[0], labels)
+        def make_loss_fn(labels):
+            return lambda z: cross_entropy(model.apply(params, state, z, train=False)[0], labels)
 
-        return pgd(loss_fn, x, key, epsilon=epsilon, num_steps=ATTACK_STEPS, norm=norm)
+        return attack_in_parts(
+            attack, make_loss_fn, x, labels, key, epsilon=epsilon, size=model.attack_part
+        )
 
     arguments = (
         layout.spread(jax.random.split(jax.random.key(0), len(epsilons))),

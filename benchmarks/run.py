@@ -23,6 +23,7 @@ SUITES = {
         "training_step": [],
         "sweep_epoch": [],
         "scaling": [],
+        "strength": ["--problems", "digits"],
         "linear": [],
         "time_to_epsilon_star": ["--problem", "digits"],
     },

@@ -51,7 +51,38 @@ def describe_sweep(document) -> list[str]:
     ]
     lines += [f"- {escape(text)}" for text in document.get("cautions", [])]
     lines += [""] if document.get("cautions") else []
-    return lines + tabulate_lanes(lanes, document["epsilon_star"]["confidence"])
+    lines += tabulate_lanes(lanes, document["epsilon_star"]["confidence"])
+    return lines + describe_overfitting(document)
+
+
+def describe_overfitting(document) -> list[str]:
+    """Say how the generalisation gap grew, and where one-step training became unstable."""
+    lines = []
+    overfitting = document.get("overfitting") or {}
+    if overfitting.get("reference_epoch") is not None:
+        ratios = ", ".join(
+            f"{row['ratio']:.2f}"
+            + (f" ± {row['standard_error']:.2f}" if row["standard_error"] is not None else "")
+            + f" at {format_epsilon(row['epsilon'])}"
+            for row in overfitting["final_ratios"]
+            if row["ratio"] is not None
+        )
+        if ratios:
+            lines.append(
+                "- Overfitting (Figure 5): generalisation gap after the last epoch over that after "
+                f"epoch {overfitting['reference_epoch']}, mean ± standard error over seeds: "
+                f"{ratios}."
+            )
+    stability = document.get("catastrophic_overfitting") or {}
+    if stability.get("smallest_epsilon") is not None:
+        below = "below it" if stability["epsilon_star_is_below"] else "not shown to lie below it"
+        lanes = sum(lane["lasts"] for lane in stability["lanes"])
+        lines.append(
+            "- Catastrophic overfitting (Table 2): it begins at "
+            f"{format_epsilon(stability['smallest_epsilon'])} (lasting in {lanes} lanes); ε\\* "
+            f"lies {below}."
+        )
+    return ["", *lines] if lines else []
 
 
 def tabulate_readings(document) -> list[str]:

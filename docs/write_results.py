@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import pathlib
 
+from effect_sections import describe_effects
 from result_sections import describe_result, escape, find_seconds, show_provenance, tabulate
 
 from phase_jax.report.wording import format_duration
@@ -66,6 +67,7 @@ def write_page(results: pathlib.Path) -> str:
     for name in ITEMS:
         beside = [path for path in found if name in list_items(found[path], notes[path][0])]
         lines += show_item(name, beside, found, links, results)
+    lines += describe_effects(results)
     lines += ["## Every result", ""]
     for path, document in found.items():
         lines += describe_result(path, document, links[path], notes[path][1])

@@ -30,7 +30,7 @@ from phase_jax.report.wording import compare_target, describe_outcome, format_ep
 from phase_jax.solver import estimate_epsilon_star
 from phase_jax.sweep import SweepProgress
 from phase_jax.training import EpochInfo
-from phase_jax.types import InterruptedRunError
+from phase_jax.types import InterruptedRunError, LaneStatus
 
 SCHEMA = json.loads(
     importlib.resources.files("phase_jax.report").joinpath("schema/result-v1.json").read_text()
@@ -45,6 +45,27 @@ def test_every_outcome_fits_the_schema_and_has_a_verdict(name):
     assert "NaN" not in text
     assert "Infinity" not in text
     assert document["verdict"].endswith(".")
+
+
+def test_a_clean_model_that_diverged_has_no_part_in_the_threshold():
+    result = next(r for r in OUTCOMES.values() if len(r.seeds) > 1)
+    status = np.full_like(result.lanes.status, LaneStatus.OK)
+    status[0, 1] = LaneStatus.DIVERGED
+    broken = dataclasses.replace(
+        result,
+        lanes=dataclasses.replace(result.lanes, status=status),
+        thresholds=np.where(np.arange(len(result.seeds)) == 1, np.nan, 0.25),
+        clean_example_losses=np.where(
+            np.arange(len(result.seeds))[:, None] == 1, np.nan, 0.25 * np.ones((1, 4))
+        ),
+    )
+    assert broken.threshold == 0.25
+    threshold = build_document(broken)["threshold"]
+    assert (threshold["value"], threshold["test_set_standard_error"]) == (0.25, 0)
+    assert threshold["per_seed"][:2] == [0.25, None]
+    status[0] = LaneStatus.DIVERGED
+    nothing = dataclasses.replace(broken, lanes=dataclasses.replace(broken.lanes, status=status))
+    assert build_document(nothing)["threshold"]["value"] is None
 
 
 losses = st.floats(0, 8, width=32) | st.sampled_from([0.0, 1e-40, 3e38, math.inf, math.nan])

@@ -232,8 +232,11 @@ def test_what_does_not_fit_is_one_line_before_anything_is_compiled(changes, argu
     ("num_lanes", "dense", "backend", "expected"),
     [
         (44, True, "cpu", 11),
-        (6, True, "cpu", 6),
-        (13, True, "cpu", 7),
+        (6, True, "cpu", 3),
+        (8, True, "cpu", 4),
+        (13, True, "cpu", 3),
+        (100, True, "cpu", 10),
+        (3, True, "cpu", 3),
         (18, False, "cpu", 1),
         (18, False, "gpu", 18),
         (1, True, "tpu", 1),

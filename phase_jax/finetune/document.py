@@ -37,7 +37,7 @@ def build_fine_tuning_document(result: FineTuningResult) -> dict[str, Any]:
         "cautions": result.cautions,
         "notes": result.notes,
         "epsilon_star": describe_estimate(result.epsilon_star, first.config.solver.train_loss),
-        "threshold": describe_threshold(first.clean_example_losses),
+        "threshold": describe_threshold(first, first.clean_example_losses),
         "extrapolations": [_describe_extrapolation(e, result) for e in result.extrapolations],
         "fits": {attack: fit._asdict() for attack, fit in result.fits.items()},
         "stability": {

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MIN_SIDES = {"mnist_cnn": 6, "mnist_cnn_small": 4, **dict.fromkeys(RESIDUAL_MODELS, 4)}
 MNIST_NETWORKS = {"mnist_cnn": networks.MnistCNN, "mnist_cnn_small": networks.MnistCNNSmall}
+ATTACK_PARTS = {"mnist_cnn": 16, "mnist_cnn_small": 32}
+"""Images whose patches stay in a CPU core's cache (measured: benchmarks/README.md)."""
 
 
 def build_model(
@@ -89,7 +91,8 @@ def _build_mnist(
     require_integer("hidden", hidden, 1)
     form = resolve_conv_form(options.get("conv_form", "auto"))
     module = MNIST_NETWORKS[name](hidden, num_classes, conv_form=form)
-    return wrap_linen(module, input_shape, name=f"{name}({hidden})")
+    model = wrap_linen(module, input_shape, name=f"{name}({hidden})")
+    return model._replace(attack_part=ATTACK_PARTS[name]) if form == "matmul" else model
 
 
 def _build_residual(

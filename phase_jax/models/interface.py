@@ -30,6 +30,8 @@ class Model(NamedTuple):
       has_batch_statistics: In training mode the examples of a batch influence one another.
       pixel_statistics: Mean and standard deviation of the pixels of each channel, by which `apply`
         standardises its input; None where it takes pixels as they are.
+      attack_part: Images that an attack best takes at a time, for the sake of a CPU's cache; only
+        for networks that treat every image by itself, in training mode too. None: whole batches.
     """
 
     init: Callable[..., tuple[Any, Any]]
@@ -37,6 +39,7 @@ class Model(NamedTuple):
     name: str = "custom"
     has_batch_statistics: bool = False
     pixel_statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    attack_part: int | None = None
 
 
 def wrap_linen(module: nn.Module, input_shape: tuple[int, ...], *, name: str = "") -> Model:

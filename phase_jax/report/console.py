@@ -123,9 +123,10 @@ def _describe_cross_entropy(result: SweepResult) -> str:
     reading = result.cross_entropy
     if reading is None:
         return ""
+    threshold = result.average_thresholds(reading.thresholds)
     return (
         f"losses are {result.description['train_loss']}; from plain cross-entropy (threshold "
-        f"{reading.thresholds.mean():.4f}) {_describe_estimate(reading.epsilon_star)}"
+        f"{threshold:.4f}) {_describe_estimate(reading.epsilon_star)}"
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from phase_jax.report.overfitting import describe_overfitting, describe_stability
 from phase_jax.report.wording import compare_target, describe_cautions, describe_outcome
 from phase_jax.sweep.convert import list_lanes
-from phase_jax.types import EpsilonStar, EpsilonStarEstimate
+from phase_jax.types import EpsilonStar, EpsilonStarEstimate, LaneStatus
 
 if TYPE_CHECKING:
     from phase_jax.sweep import SweepResult
@@ -45,7 +45,7 @@ def build_document(result: SweepResult) -> dict[str, Any]:
         "notes": list(result.notes),
         "epsilon_star": describe_estimate(result.epsilon_star, chosen),
         "epsilon_star_other": describe_estimate(result.epsilon_star_other, other),
-        "threshold": describe_threshold(result.clean_example_losses),
+        "threshold": describe_threshold(result, result.clean_example_losses),
         "cross_entropy": _describe_cross_entropy(result),
         "target": target,
         "overfitting": describe_overfitting(result),
@@ -65,13 +65,14 @@ def describe_estimate(estimate: EpsilonStarEstimate, train_loss: str) -> dict[st
     return {**fields, "train_loss": train_loss}
 
 
-def describe_threshold(clean_example_losses: np.ndarray) -> dict[str, Any]:
-    """Describe the clean test loss [S, N]: mean, seed by seed, and its test-set error."""
+def describe_threshold(result: SweepResult, clean_example_losses: np.ndarray) -> dict[str, Any]:
+    """Describe the clean test loss [S, N]: each seed's; mean and test-set error of sound ones."""
     per_seed = clean_example_losses.mean(axis=1)
+    sound = result.lanes.status[0] == LaneStatus.OK
     return {
-        "value": per_seed.mean(),
+        "value": result.average_thresholds(per_seed),
         "per_seed": per_seed,
-        "test_set_standard_error": _test_set_error(clean_example_losses),
+        "test_set_standard_error": _test_set_error(clean_example_losses[sound]),
     }
 
 
@@ -82,15 +83,15 @@ def _describe_cross_entropy(result: SweepResult) -> dict[str, Any] | None:
     reading, train_loss = result.cross_entropy, result.config.solver.train_loss
     return {
         "epsilon_star": describe_estimate(reading.epsilon_star, train_loss),
-        "threshold": describe_threshold(reading.clean_example_losses),
+        "threshold": describe_threshold(result, reading.clean_example_losses),
     }
 
 
 def _test_set_error(clean_example_losses: np.ndarray) -> float:
     """Compute the standard error, from the finite test set, of the mean clean test loss."""
-    per_image = clean_example_losses.mean(axis=0)
-    if len(per_image) < 2:
+    if not len(clean_example_losses) or clean_example_losses.shape[1] < 2:
         return math.nan
+    per_image = clean_example_losses.mean(axis=0)
     return float(per_image.std(ddof=1) / math.sqrt(len(per_image)))
 
 

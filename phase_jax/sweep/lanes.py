@@ -18,7 +18,10 @@ from phase_jax.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CPU_DENSE_WIDTH = 12
+CPU_DENSE_WIDTHS = (4, 12)
+"""Narrowest and widest chunk of dense networks on a CPU: narrower ones waste its vector units."""
+CPU_CHUNKS = 4
+"""Chunks that dense networks are cut into where they stay wide enough: so many cores find work."""
 AXIS = "L"
 
 
@@ -157,8 +160,9 @@ def choose_lane_width(num_lanes: int, params: Any, backend: str, num_devices: in
     """Choose how many lanes to vectorise together.
 
     On a CPU, lanes of convolutional networks run one after the other (a batch of kernels is slow
-    there), those of small dense networks in chunks; the number of CPU devices does not count, so
-    that equal commands give equal bits. Accelerators take all lanes at once, in equal shares.
+    there), those of small dense networks in about four chunks of 3 to 12 lanes; the number of CPU
+    devices does not count, so that equal commands give equal bits. Accelerators take all lanes at
+    once, in equal shares.
 
     Args:
       num_lanes: L.
@@ -172,7 +176,9 @@ def choose_lane_width(num_lanes: int, params: Any, backend: str, num_devices: in
     has_kernels = any(len(leaf.shape) > 2 for leaf in jax.tree.leaves(params))
     widest = math.ceil(num_lanes / num_devices)
     if backend == "cpu":
-        widest = 1 if has_kernels else min(CPU_DENSE_WIDTH, num_lanes)
+        least, most = CPU_DENSE_WIDTHS
+        share = max(least, math.ceil(num_lanes / CPU_CHUNKS))
+        widest = 1 if has_kernels else min(share, most, num_lanes)
     return pad_least(num_lanes, widest)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from phase_jax.tables import build_dataframe, choose_rows
+from phase_jax.types import LaneStatus
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     from jaxtyping import Float, Int
 
@@ -165,8 +165,16 @@ class SweepResult:
 
     @property
     def threshold(self) -> float:
-        """Mean over seeds of the clean test loss."""
-        return float(np.mean(self.thresholds))
+        """Mean of the clean test loss over the seeds whose clean model is sound."""
+        return self.average_thresholds(self.thresholds)
+
+    def average_thresholds(self, thresholds: Float[np.ndarray, "S"]) -> float:
+        """Average one value a seed over those whose clean lane is OK; NaN where none is.
+
+        The threshold of a clean model that diverged or collapsed belongs to no epsilon*.
+        """
+        sound = thresholds[self.lanes.status[0] == LaneStatus.OK]
+        return float(sound.mean()) if sound.size else float("nan")
 
     def to_dataframe(self, table: str = "lanes") -> pd.DataFrame:
         """Make a pandas data frame: the rows of `lanes.csv`, or the same lanes epoch by epoch.

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from phase_jax.losses import cross_entropy
+from phase_jax.training.parts import attack_in_parts
 from phase_jax.training.split import split_batch
 
 if TYPE_CHECKING:
@@ -143,7 +144,15 @@ def _make_attack_batch(
         def logits_fn(z: Array) -> Array:
             return model.apply(params, state, z, train=False)[0]
 
-        attacked = attack(lambda z: ascended_fn(logits_fn(z), labels), x, key, epsilon=epsilon)
+        attacked = attack_in_parts(
+            attack,
+            lambda own_labels: lambda z: ascended_fn(logits_fn(z), own_labels),
+            x,
+            labels,
+            key,
+            epsilon=epsilon,
+            size=model.attack_part,
+        )
         return x, attacked, logits_fn(attacked), logits_fn(x)
 
     return attack_batch

@@ -12,6 +12,7 @@ from phase_jax.attacks import make_attack
 from phase_jax.losses import cross_entropy
 from phase_jax.training.augmentation import make_augment
 from phase_jax.training.evaluate import scale_pixels
+from phase_jax.training.parts import attack_in_parts
 from phase_jax.training.split import split_batch
 from phase_jax.types import InputError
 
@@ -112,11 +113,22 @@ def make_step(
             return apply_fn(params, model_state, z, train=train_mode)[0]
 
         fixed = attacked_logits_fn(x) if objective.uses_clean else None
-        adversarial = attack(
-            lambda z: weights * objective.measure_attack_loss(attacked_logits_fn(z), labels, fixed),
+
+        def make_loss_fn(others):
+            own_weights, own_labels, own_fixed = others
+            return lambda z: (
+                own_weights
+                * objective.measure_attack_loss(attacked_logits_fn(z), own_labels, own_fixed)
+            )
+
+        adversarial = attack_in_parts(
+            attack,
+            make_loss_fn,
             x,
+            (weights, labels, fixed),
             attack_key,
             epsilon=epsilon,
+            size=model.attack_part,
         )
 
         def mean_loss(params: Any) -> tuple[Array, tuple[StepInfo, Any]]:

@@ -101,7 +101,7 @@ def _describe_reading(
         "train": _keep_sound(getattr(lanes, f"{prefix}train_{quantity}"), sound),
         "test": _keep_sound(getattr(lanes, f"evaluated_test_{quantity}"), sound),
         "trainAccuracy": _keep_sound(getattr(lanes, f"{prefix}train_accuracy"), sound),
-        "threshold": shorten_numbers(float(np.mean(thresholds)), 5),
+        "threshold": shorten_numbers(result.average_thresholds(thresholds), 5),
         "star": {
             name: shorten_numbers(getattr(star, name), 6) for name in ("value", "low", "high")
         },
