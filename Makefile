@@ -31,7 +31,7 @@ sweep: $(venv)/.runtime
 	@$(python) -m phase_jax.sweep $(ARGS)
 
 test: $(venv)/.dev
-	@$(python) -m pytest -n $(JOBS) $(ARGS)
+	@$(python) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 test-slow: $(venv)/.dev
 	@$(python) -m pytest -m slow $(ARGS)

@@ -107,7 +107,7 @@ def attack_with_foolbox(network, images, labels, epsilon):
     method = foolbox.attacks.LinfPGD(rel_stepsize=0.05, steps=50)
     x = torch.tensor(np.moveaxis(images, -1, 1).copy())
     y = torch.tensor(labels).long()
-    _, _, broken = method.run(model, x, foolbox.criteria.Misclassification(y), epsilons=epsilon)
+    _, _, broken = method(model, x, y, epsilons=epsilon)
     return ~broken.numpy()
 
 

@@ -74,7 +74,7 @@ def compare(changed, reference) -> tuple[str, str]:
     )
     if not logs.size:
         return "-", "no seed has both"
-    mean = f"{np.exp(logs.mean()):.2f} ({logs.size} seeds)"
+    mean = f"{np.exp(logs.mean()):.2f} ({logs.size} {'seed' if logs.size == 1 else 'seeds'})"
     if logs.size < 2:
         return mean, "one seed"
     error = logs.std(ddof=1) / np.sqrt(logs.size)

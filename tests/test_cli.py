@@ -217,7 +217,7 @@ def test_defaults_of_a_config_file_reach_the_run_to_the_last_bit(tmp_path, monke
 
 
 def test_the_module_door_runs_in_a_directory_of_its_own(tmp_path):
-    done = run_process("phase_jax.sweep", *QUICK, "--no-compilation-cache", cwd=tmp_path)
+    done = run_process("phase_jax.sweep", *QUICK, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""  # no warning about a double import
     (run,) = (tmp_path / "runs").iterdir()

@@ -60,3 +60,25 @@ def test_a_new_result_appears_without_a_change(generator, tmp_path):
     (tmp_path / "time" / "NOTES.md").write_text("Beside: table99\n")
     with pytest.raises(SystemExit, match="'table99' is no table or figure"):
         generator.write_page(tmp_path)
+
+
+def test_training_size_and_width_are_compared_seed_by_seed(generator, tmp_path):
+    def keep(name, factors):
+        run = tmp_path / "effects" / name
+        shutil.copytree(ROOT / "results" / "digits", run)
+        document = json.loads((run / "result.json").read_text(encoding="utf-8"))
+        for seed, factor in zip(document["epsilon_star"]["seeds"], factors, strict=True):
+            seed["value"] = factor and 0.1 * factor
+        (run / "result.json").write_text(json.dumps(document))
+
+    assert "## Training size and width" not in generator.write_page(tmp_path)
+    keep("fashion_mnist_10000_128", (1, 1, 1, 1))
+    keep("fashion_mnist_2500_128", (2, 4, 2, 4))
+    keep("fashion_mnist_10000_16", (None, None, 0.25, None))
+    page = generator.write_page(tmp_path)
+    rows = page.split("## Training size and width")[1].split("\n## ")[0].splitlines()
+    rows = [row for row in rows if row.startswith("| Fashion-MNIST |")]
+    assert [row.split("|")[2].strip().split(" ")[0] for row in rows] == ["10,000", "2,500", "16"]
+    # By hand: mean of the logarithms 1.5 log 2, standard error log(2) / sqrt(12), t(3) 3.1824.
+    assert rows[1].endswith("| 2.83 (4 seeds) | 1.50 to 5.35 |")
+    assert rows[2].endswith("| 0.25 (1 seed) | one seed |")

@@ -160,7 +160,9 @@ def few_steps(config, model, width):
     return mapped, epsilons, keys
 
 
-@pytest.mark.parametrize("width", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    "width", [1, 3, *(pytest.param(width, marks=pytest.mark.slow) for width in (2, 4))]
+)
 def test_lanes_together_give_each_lane_what_it_gets_alone(problem, width):
     model, data = problem
     config = small_config(training={"batch_size": 50, "num_epochs": 1})
@@ -173,7 +175,7 @@ def test_lanes_together_give_each_lane_what_it_gets_alone(problem, width):
         np.testing.assert_allclose(together.test_loss[i], info.test_loss, rtol=1e-5)
 
 
-@pytest.mark.parametrize("width", [1, 2, 4])
+@pytest.mark.parametrize("width", [1, pytest.param(2, marks=pytest.mark.slow), 4])
 def test_a_lane_has_the_same_bits_whatever_its_neighbours_at_equal_width(problem, width):
     model, data = problem
     mapped, epsilons, keys = few_steps(small_config(), model, width)
@@ -186,7 +188,7 @@ def test_a_lane_has_the_same_bits_whatever_its_neighbours_at_equal_width(problem
     )
 
 
-@pytest.mark.parametrize("width", [1, 2, 4])
+@pytest.mark.parametrize("width", [1, pytest.param(2, marks=pytest.mark.slow), 4])
 @pytest.mark.parametrize("poison", [math.nan, math.inf])
 def test_a_lane_that_diverges_leaves_the_others_bit_identical(problem, width, poison):
     model, data = problem

@@ -61,7 +61,8 @@ def measure_gaps(key, epsilon, *, width, num_steps, activation="tanh"):
 
 
 @pytest.mark.parametrize(
-    ("activation", "epsilon"), [("tanh", 0.0), ("tanh", 0.2), ("softplus", 0.2)]
+    ("activation", "epsilon"),
+    [pytest.param("tanh", 0.0, marks=pytest.mark.slow), ("tanh", 0.2), ("softplus", 0.2)],
 )
 def test_the_gap_falls_with_the_width(activation, epsilon):
     keys = jax.random.split(jax.random.key(3), 4)
