@@ -85,7 +85,7 @@ class ModelConfig:
     )
     conv_form: str = option(
         "auto",
-        "how convolutions are computed: lax, matmul (fast on a CPU), or auto by backend",
+        "how convolutions are computed: lax, matmul (for CPUs), or auto by backend",
         flag="conv-form",
     )
     width: int | None = option(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +15,7 @@ from drawn_variables import draw_params, draw_state
 from phase_jax.losses import cross_entropy
 from phase_jax.models import build_model, fingerprint_parameters
 from phase_jax.models.build import MIN_SIDES, resolve_conv_form
-from phase_jax.models.convolution import convolve
+from phase_jax.models.convolution import convolve, max_pool
 from phase_jax.sweep import map_lanes
 from phase_jax.types import InputError
 
@@ -234,9 +235,11 @@ def test_mlp_is_a_chain_of_affine_maps_and_relus():
         *((1, 2, 0), (3, 2, 1), (3, 2, 0), (5, 3, 1), (2, 3, 0), (4, 3, 2)),  # no multiples
     ],
 )
-def test_convolution_as_a_product_equals_the_one_of_xla(kernel_size, stride, padding):
+@pytest.mark.parametrize("channels", [3, 8])  # as a product, and composed
+def test_both_forms_of_convolution_are_equal(channels, kernel_size, stride, padding):
     rng = np.random.default_rng(0)
-    x, kernel = rng.normal(size=(2, 10, 11, 3)), rng.normal(size=(kernel_size, kernel_size, 3, 4))
+    x = rng.normal(size=(2, 10, 11, channels))
+    kernel = rng.normal(size=(kernel_size, kernel_size, channels, 4))
 
     @functools.partial(jax.jit, static_argnames="form")
     def convolve_and_pull_back(x, kernel, form):
@@ -247,6 +250,29 @@ def test_convolution_as_a_product_equals_the_one_of_xla(kernel_size, stride, pad
     with jax.enable_x64(True):
         expected, results = (convolve_and_pull_back(x, kernel, form) for form in ("lax", "matmul"))
         assert_trees_close(results, expected, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize(("sides", "window"), [((4, 6), 2), ((7, 5), 2), ((9, 8), 3)])
+def test_max_pool_is_that_of_flax_with_its_gradient(sides, window):
+    rng = np.random.default_rng(0)
+    x = rng.integers(-2, 3, size=(3, *sides, 2)).astype(np.float32)  # with ties
+
+    def pool_both(x, pool):
+        values, pull_back = jax.vjp(pool, x)
+        return values, pull_back(jnp.cos(values) + jnp.arange(values.size).reshape(values.shape))
+
+    def expected(x):
+        return nn.max_pool(x, (window, window), (window, window))
+
+    assert_trees_equal(
+        pool_both(x, functools.partial(max_pool, window=window)), pool_both(x, expected)
+    )
+    for place in np.ndindex(window, window):
+        marked = x.copy()
+        marked[0, place[0], place[1], 0] = np.nan
+        values = max_pool(marked, window)
+        assert np.isnan(values[0, 0, 0, 0])
+        assert np.isnan(values).sum() == 1
 
 
 @pytest.mark.parametrize("input_shape", [INPUT_SHAPE, (27, 29, 3)], ids=str)

@@ -13,6 +13,7 @@ import numpy as np
 from phase_jax.attacks import make_attack
 from phase_jax.audit.result import Attacked, AuditResult
 from phase_jax.audit.settings import STEP_FACTORS, AuditSettings, validate_settings
+from phase_jax.compilation import choose_compiler_options
 from phase_jax.environment import describe_environment
 from phase_jax.solver import estimate_epsilon_star
 from phase_jax.sweep.lanes import choose_lane_width, map_lanes
@@ -214,7 +215,10 @@ def _attack_lanes(
     # A seed meets the same random starts at every attack strength.
     keys = jnp.tile(jax.random.split(jax.random.key(settings.seed), shape[1]), shape[0])
     width = choose_lane_width(num_lanes, take_lane(result.params, 0, 0), jax.default_backend())
-    run = jax.jit(map_lanes(attack_lane, width=width, num_shared=len(images)))
+    run = jax.jit(
+        map_lanes(attack_lane, width=width, num_shared=len(images)),
+        compiler_options=choose_compiler_options(jax.default_backend()),
+    )
     splits = jax.device_get(run(params, state, epsilons, keys, *jax.device_put(images)))
     sound = result.lanes.status[places] == LaneStatus.OK
     train, test = (

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from phase_jax.compilation import choose_compiler_options
 from phase_jax.sweep.lanes import map_lanes
 from phase_jax.sweep.result import AdversarialExamples
 from phase_jax.types import LaneStatus
@@ -49,7 +50,10 @@ def attack_examples(
 
     width = min(sweep.config.lanes.width or 1, len(seeds))
     epsilons = jnp.asarray(results.epsilons, jnp.float32)
-    run = jax.jit(map_lanes(perturb, width=width, num_shared=3))
+    run = jax.jit(
+        map_lanes(perturb, width=width, num_shared=3),
+        compiler_options=choose_compiler_options(jax.default_backend()),
+    )
     key = jax.random.key(sweep.config.seed)
     shown = jax.device_get(run(params, state, epsilons, images, labels, key))
     clock.add("evaluate", since)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from phase_jax.compilation import choose_compiler_options
 from phase_jax.sweep.checkpoint import Training
 from phase_jax.training import EpochInfo
 
@@ -128,7 +129,9 @@ def make_notifier(
 
 def _compile(fn: Callable[..., Any], arguments: tuple, clock: Clock, **options: Any) -> Any:
     since = time.perf_counter()
-    compiled = jax.jit(fn, **options).lower(*arguments).compile()
+    compiler_options = choose_compiler_options(jax.default_backend())
+    program = jax.jit(fn, compiler_options=compiler_options, **options)
+    compiled = program.lower(*arguments).compile()
     clock.add("compile", since)
     return compiled
 
