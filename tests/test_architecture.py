@@ -26,6 +26,7 @@ LAYERS = (
     "interruption",
     "storage",
     "environment",
+    "compilation",
     "distributed",
     "requirements",
     "grid",
@@ -57,6 +58,7 @@ ONLY = {
         for name in ("environment", "solver", "linear", "attacks", "storage", "distributed")
     },
     "interruption": set(),
+    "compilation": set(),
     "tables": {"types"},
     "monte_carlo": {"types", "tables", "storage", "distributed"},
     "simulate": {
