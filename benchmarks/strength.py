@@ -147,7 +147,7 @@ def measure_problem(name, num_images):
     dataset = prepare_data(config, None)
     model = prepare_model(config, dataset, None)
     result = run_sweep(config, data=dataset)
-    images = dataset.test_images[:num_images].astype(np.float32) * dataset.pixel_scale
+    images = dataset.test_images[:num_images].astype(np.float32) / dataset.pixel_scale
     labels = np.asarray(dataset.test_labels[:num_images])
     rows = []
     for index, trained in enumerate(result.epsilons):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MIN_SIDES = {"mnist_cnn": 6, "mnist_cnn_small": 4, **dict.fromkeys(RESIDUAL_MODELS, 4)}
 MNIST_NETWORKS = {"mnist_cnn": networks.MnistCNN, "mnist_cnn_small": networks.MnistCNNSmall}
 ATTACK_PARTS = {"mnist_cnn": 16, "mnist_cnn_small": 32}
-"""Images whose patches stay in a CPU core's cache (measured: benchmarks/README.md)."""
+"""Images whose feature maps stay in a CPU core's cache (measured: benchmarks/README.md)."""
 
 
 def build_model(
