@@ -30,7 +30,7 @@ from phase_jax.config import (
 IMAGES_TIMES_EPOCHS = 60_000
 
 config = mnist_10000_128 = SweepConfig(
-    epsilon_grid=tuple(epsilon / 255 for epsilon in (0, 8, 16, 32, 48)),
+    epsilon_grid=tuple(epsilon / 255 for epsilon in (0, 8, 16, 24, 32, 40)),
     num_seeds=3,
     target_epsilon=0.3,
     data=DataConfig(name="mnist", num_train=10_000, num_selection=1_000),
