@@ -187,7 +187,6 @@ def test_trajectory_threshold_has_statuses():
     assert kinds == ["INFINITE", "NONFINITE", "NONFINITE", "NONFINITE"]
 
 
-@pytest.mark.slow
 def test_single_precision_agrees():
     x, y, risk = draw((60, 12), 8)
     narrow = solve_padded(x.astype(jnp.float32), y.astype(jnp.float32), [risk], "l2")
