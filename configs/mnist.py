@@ -24,7 +24,7 @@ from phase_jax.grid import parse_grid
 
 config = SweepConfig(
     epsilon_grid=parse_grid("0:0.15:7"),
-    num_seeds=2,
+    num_seeds=3,
     target_epsilon=0.3,
     data=DataConfig(name="mnist", num_train=10_000),
     model=ModelConfig(name="mnist_cnn_small", hidden=128),
