@@ -75,6 +75,15 @@ def test_a_gap_that_is_not_positive_has_no_ratio(run):
     assert np.isnan(assess_overfitting(run).ratios[0, 0]).all()
 
 
+def test_a_lane_that_collapsed_has_no_ratio_and_no_line(run):
+    status = np.array(run.lanes.status)
+    status[2] = LaneStatus.COLLAPSED
+    run = dataclasses.replace(run, lanes=dataclasses.replace(run.lanes, status=status))
+    assert np.isnan(assess_overfitting(run).ratios[2]).all()
+    assert len(draw_overfitting(run).axes[0].get_lines()) == 3 + 1
+    assert np.isnan(describe_overfitting(run)["final_ratios"][2]["ratio"])
+
+
 def test_rows_and_document_say_the_same(run):
     described = describe_overfitting(run)
     assert described["reference_epoch"] == 11

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from phase_jax.report.plots import STAR, STYLE, THRESHOLD, TRAIN
 from phase_jax.report.transition import LEVELS
@@ -93,6 +94,7 @@ def draw_overfitting(result: SweepResult) -> Figure:
                 low, high = ratios.min(axis=0), ratios.max(axis=0)
                 axes.fill_between(epochs, low, high, color=colours[e], alpha=0.12, linewidth=0)
         axes.axhline(1, color=THRESHOLD, linestyle="--", linewidth=1.2)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")
         axes.set_ylabel(f"generalisation gap / that of epoch {start}")
         axes.margins(x=0.02)

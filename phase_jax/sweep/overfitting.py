@@ -27,8 +27,8 @@ class Overfitting:
     Attributes:
       reference_epoch: The first epoch after the first drop of the learning rate, from 1.
       gaps: [E, S, T].
-      ratios: [E, S, T] to the gap of the reference epoch; NaN for lanes that diverged, and where
-        that gap is not positive.
+      ratios: [E, S, T] to the gap of the reference epoch; NaN for lanes that diverged or
+        collapsed, and where that gap is not positive.
       final_ratios: [E, S] mean ratio of the last tenth of the epochs.
     """
 
@@ -64,7 +64,7 @@ def assess_overfitting(result: SweepResult) -> Overfitting:
     reference = find_reference_epoch(result.config.training, num_epochs)
     gaps = np.asarray(test, float) - train
     at_reference = gaps[:, :, reference - 1]
-    sound = (result.lanes.status != LaneStatus.DIVERGED) & (at_reference > 0)
+    sound = (result.lanes.status == LaneStatus.OK) & (at_reference > 0)
     ratios = gaps / np.where(sound, at_reference, np.nan)[..., None]
     num_last = max(round(LAST_SHARE * num_epochs), 1)
     return Overfitting(reference, gaps, ratios, ratios[:, :, -num_last:].mean(axis=2))
