@@ -15,6 +15,7 @@ import phase_jax
 from phase_jax.cli import main
 from phase_jax.reproduce import paper
 from phase_jax.reproduce.catalogue import SETTINGS
+from phase_jax.reproduce.entries import Entry
 from phase_jax.reproduce.registry import (
     FGM_ROWS,
     FINE_TUNING,
@@ -24,6 +25,8 @@ from phase_jax.reproduce.registry import (
     list_settings,
     select_rows,
 )
+from phase_jax.reproduce.render import build_sections
+from phase_jax.reproduce.reproduction import Reproduction
 from phase_jax.reproduce.solve import solve_published
 from phase_jax.simulate.registry import STUDIES
 from phase_jax.types import InputError
@@ -188,7 +191,7 @@ def test_printed_fine_tuning_losses_give_table_4():
             assert abs(entry.difference) < 0.06
         else:  # the printed threshold gives more than is printed, 0.179 what is printed
             assert 0 < entry.difference < 0.06 * entry.published
-            other = float(entry.note.split("; ")[1].split("/")[0])
+            other = float(entry.notes[1].split("/")[0])
             assert other == pytest.approx(entry.published, rel=0.025)
     fine_tuned = [entry for entry in entries if entry.quantity != "epsilon_star"]
     assert solve_published("tableb7", ITEMS["tableb7"].rows) == fine_tuned
@@ -199,11 +202,11 @@ def test_odd_outcomes_are_named():
     assert adam.published is None
     assert adam.value == pytest.approx(2.21, abs=0.01)
     assert (mart.value, mart.difference, mart.status) == (None, None, "UNDEFINED")
-    assert "0.3411" in mart.note
+    assert "0.3411" in mart.notes[0]
     assert trades.value == pytest.approx(0.768, abs=0.001)
     small, large = solve_published("tableb6", ITEMS["tableb6"].rows)
-    assert "last at 11.04/255" in small.note
-    assert "more than once" not in large.note
+    assert "last at 11.04/255" in small.notes[1]
+    assert not any("more than once" in note for note in large.notes)
 
 
 def test_from_published_writes_every_table_that_has_losses(capsys, tmp_path):
@@ -227,3 +230,15 @@ def test_from_published_writes_every_table_that_has_losses(capsys, tmp_path):
     markdown = (tmp_path / "table3-published.md").read_text()
     assert f"| {TEN} | ε* | 3.3 | 3.328 | +0.02833 | FOUND |" in markdown
     assert "| mnist-cnn16-50k-linf | ε* | 26.1 | - | - | no printed losses |" in markdown
+
+
+def test_a_note_is_written_once_after_all_that_it_belongs_to():
+    row, other = TEN, FIFTY
+    entries = [
+        Entry(row, "epsilon_star", notes=("alike", "own")),
+        Entry(row, "unstable_epsilon", notes=("alike",)),
+        Entry(other, "epsilon_star", notes=("alike",)),
+        Entry(other, "unstable_epsilon"),
+    ]
+    (section,) = build_sections(Reproduction("table2", "full", entries, [], {}))
+    assert section.notes == [f"{row}; {other}, ε*: alike", f"{row}, ε*: own"]

@@ -62,7 +62,7 @@ def test_figure_4_connects_the_networks_of_its_sweep(ran, tmp_path, capsys):
     assert ran == [(FIFTY, 1), (f"{FIFTY}-connectivity", f"lanes of {FIFTY}", 61, strengths)]
     entries = read_entries(tmp_path / "figure4.json")
     assert [entries[e]["value"] for e in (0, 0.5, 2, 8)] == [None, 0.1, 0.3, None]
-    assert "made up" in entries[0]["note"]
+    assert "made up" in entries[0]["notes"][0]
     assert "barrier" in capsys.readouterr().out
     assert reproduce(tmp_path, "figure4") == 0
     assert len(ran) == 2  # what is there is not run again

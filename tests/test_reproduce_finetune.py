@@ -83,7 +83,7 @@ def test_fine_tuning_starts_from_the_clean_lanes_of_its_sweep(ran, tmp_path, cap
         assert (entry["published"], entry["status"]) == (printed, "FOUND")
         assert entry["value"] == pytest.approx(STARS[name])
         assert entry["difference"] == pytest.approx(STARS[name] - printed)
-        assert entry["note"] == "made up"
+        assert entry["notes"] == ["made up"]
     entry = entries["epsilon_star_finetune_fgm_3"]
     assert (entry["value"], entry["status"]) == (None, "BEYOND_GRID")
     assert entries["epsilon_star"]["value"] == pytest.approx(2.0)
@@ -105,10 +105,11 @@ def test_another_fine_tuning_than_the_papers_is_named(ran, tmp_path):
     path.write_text(json.dumps(document))
     assert reproduce(tmp_path, "tableb7", "--collect", "--rows", TEN) == 0
     entries = read_entries(tmp_path / "tableb7.json")
-    note = entries["epsilon_star_finetune_pgd_3"]["note"]
-    assert note.startswith("run with num_epochs = 3, not 40")
+    notes = entries["epsilon_star_finetune_pgd_3"]["notes"]
+    assert notes[0] == "run with num_epochs = 3, not 40"
+    assert not any(note.startswith("fgm: ") for note in notes)
     missing = entries["epsilon_star_finetune_pgd_1"]
-    assert (missing["value"], missing["note"]) == (None, "the fine-tuning has no pgd_1")
+    assert (missing["value"], missing["notes"]) == (None, ["the fine-tuning has no pgd_1"])
 
 
 @pytest.mark.parametrize("setting", FINE_TUNED)

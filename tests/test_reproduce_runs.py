@@ -98,7 +98,7 @@ def test_rows_are_run_once_and_shown_beside_the_paper(ran, tmp_path, capsys):
     entries = read_entries(tmp_path / "table3.json")
     assert len(entries) == 2
     entry = entries[TEN, "epsilon_star", None]
-    assert (entry["published"], entry["status"], entry["note"]) == (3.3, "FOUND", "")
+    assert (entry["published"], entry["status"], entry["notes"]) == (3.3, "FOUND", [])
     assert entry["value"] == pytest.approx(2.0)
     assert entry["difference"] == pytest.approx(-1.3)
     assert (entry["low"], entry["high"]) == pytest.approx((1.8, 2.4))
@@ -132,7 +132,7 @@ def test_rows_without_data_are_passed_over_and_say_so(ran, tmp_path, monkeypatch
     assert reproduce(tmp_path, "table3", "--quick") == 0
     assert {out.name for _, out, _ in ran} == {f"mnist-cnn{h}-50k-linf-quick" for h in (16, 128)}
     entries = read_entries(tmp_path / "table3-quick.json")
-    assert "nothing is prepared" in entries[TEN, "epsilon_star", None]["note"]
+    assert "nothing is prepared" in entries[TEN, "epsilon_star", None]["notes"][0]
 
 
 def test_quick_results_are_kept_apart_and_never_compared(ran, tmp_path, capsys):
@@ -164,7 +164,7 @@ def test_lanes_are_averaged_over_seeds_with_an_interval(tmp_path, capsys):
     assert clean["difference"] == pytest.approx(0.11 - 0.0761)
     lost = entries[FIFTY, "test_loss", 0.5]
     assert lost["value"] == pytest.approx(0.315)
-    assert lost["note"] == "1 of 3 lanes diverged or collapsed"
+    assert lost["notes"] == ["1 of 3 lanes diverged or collapsed"]
     assert entries[FIFTY, "train_loss", 1]["status"] == "no usable lane"
     assert entries[FIFTY, "train_loss", 1]["value"] is None
     assert entries[FIFTY, "selected_epoch", 2]["published"] == 102
@@ -179,8 +179,8 @@ def test_a_run_that_differs_from_its_setting_is_named(tmp_path):
     training = dataclasses.replace(config.training, num_epochs=20)
     write_run(dataclasses.replace(config, training=training, seed=5), tmp_path / TEN)
     assert reproduce(tmp_path, "table2", "--rows", TEN, "--collect") == 0
-    note = read_entries(tmp_path / "table2.json")[TEN, "epsilon_star", None]["note"]
-    assert note == "run with training.num_epochs = 20, not 200"
+    notes = read_entries(tmp_path / "table2.json")[TEN, "epsilon_star", None]["notes"]
+    assert notes == ["run with training.num_epochs = 20, not 200"]
 
 
 def test_automatic_choices_are_no_differences():
@@ -296,7 +296,7 @@ def test_table_b1_is_read_off_the_study(tmp_path):
     entry = read_entries(tmp_path / "tableb1.json")["n=1000, d=20", "epsilon_star", None]
     assert (entry["published"], entry["value"], entry["unit"]) == (0.02, 0.03, "")
     assert entry["difference"] == pytest.approx(0.01)
-    assert "undefined in 25%" in entry["note"]
+    assert "undefined in 25%" in entry["notes"][1]
 
 
 QUICK_RUNS = {

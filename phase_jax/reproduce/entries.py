@@ -6,6 +6,7 @@ import math
 import statistics
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from phase_jax.config import FINE_TUNING_ATTACKS
 from phase_jax.reproduce.paper import (
     FROM_SCRATCH,
     METRICS,
@@ -60,7 +61,7 @@ class Entry(NamedTuple):
       low: Lower end of the interval, or None.
       high: Upper end, or None.
       status: `FOUND`, another status of the solver, `OK`, `missing`, `not available yet`, ...
-      note: What a reader must know.
+      notes: What a reader must know, a sentence each.
       is_comparable: Whether the measured number is meant to agree with the printed one.
     """
 
@@ -73,7 +74,7 @@ class Entry(NamedTuple):
     low: float | None = None
     high: float | None = None
     status: str = MISSING
-    note: str = ""
+    notes: tuple[str, ...] = ()
     is_comparable: bool = True
 
     @property
@@ -130,30 +131,30 @@ def describe_barriers(
     for epsilon in epsilons_255:
         entry = Entry(row, "barrier", epsilon)
         if run is None:
-            entries.append(entry._replace(note=reasons.get(name_connection(row), "")))
+            entries.append(entry._replace(notes=_find_reason(reasons, name_connection(row))))
             continue
         found = [
             summary["barrier"]
             for summary in run.document["summaries"]
             if abs(summary["epsilon"] * SCALE - epsilon) < MATCH
         ]
-        notes = "; ".join((*run.differences, *run.document["cautions"]))
+        notes = (*run.differences, *run.document["cautions"])
         if not found or found[0]["value"] is None:
             lack = "no pair of networks here; two clean ones need --seeds 2"
-            entries.append(entry._replace(note=notes or lack))
+            entries.append(entry._replace(notes=notes or (lack,)))
             continue
         value, low, high = (found[0][field] for field in ("value", "low", "high"))
-        entries.append(entry._replace(value=value, low=low, high=high, status="OK", note=notes))
+        entries.append(entry._replace(value=value, low=low, high=high, status="OK", notes=notes))
     return entries
 
 
 def describe_gaps(row: str, run: Run | None, reasons: dict[str, str]) -> list[Entry]:
     """Describe how far the generalisation gap has grown at the end, at every attack strength."""
     if run is None:
-        return [Entry(row, "gap_ratio", note=reasons.get(row, ""))]
+        return [Entry(row, "gap_ratio", notes=_find_reason(reasons, row))]
     entries = []
     for found in run.document["overfitting"]["final_ratios"]:
-        entry = Entry(row, "gap_ratio", found["epsilon"] * SCALE, note="; ".join(run.differences))
+        entry = Entry(row, "gap_ratio", found["epsilon"] * SCALE, notes=run.differences)
         if found["ratio"] is None:
             entries.append(entry._replace(status="no usable lane"))
             continue
@@ -181,8 +182,8 @@ def describe_stars(row: str, run: Run | None, reasons: dict[str, str]) -> list[E
     """Describe epsilon* of a setting, for every reading of the train loss that the run solved."""
     published = find_star(row)
     if run is None:
-        return [Entry(row, name_star(), None, "1/255", published, note=reasons.get(row, ""))]
-    notes = "; ".join((*run.differences, *run.document["cautions"]))
+        return [Entry(row, name_star(), None, "1/255", published, notes=_find_reason(reasons, row))]
+    notes = (*run.differences, *run.document["cautions"])
     entries = []
     for quantity, estimate in run.estimates.items():
         printed = published if quantity == name_star() else None
@@ -200,14 +201,16 @@ def describe_extrapolation(
     """Describe an epsilon* by fine-tuning: `finetune_ATTACK_POINTS`."""
     entry = Entry(row, name_star(method), None, "1/255", find_star(row, method))
     if run is None:
-        return entry._replace(note=reasons.get(name_fine_tuning(row), ""))
+        return entry._replace(notes=_find_reason(reasons, name_fine_tuning(row)))
     name = method.removeprefix("finetune_")
     found = [e for e in run.document["extrapolations"] if e["name"] == name]
     if not found:
-        return entry._replace(note=f"the fine-tuning has no {name}")
+        return entry._replace(notes=(f"the fine-tuning has no {name}",))
     value, low, high = (_scale(found[0][field]) for field in ("value", "low", "high"))
-    notes = "; ".join((*run.differences, *run.document["cautions"]))
-    return entry._replace(value=value, low=low, high=high, status=found[0]["status"], note=notes)
+    others = tuple(f"{attack}: " for attack in FINE_TUNING_ATTACKS if not name.startswith(attack))
+    cautions = (text for text in run.document["cautions"] if not text.startswith(others))
+    notes = (*run.differences, *cautions)
+    return entry._replace(value=value, low=low, high=high, status=found[0]["status"], notes=notes)
 
 
 def describe_lanes(
@@ -222,7 +225,7 @@ def describe_lanes(
         for metric in METRICS:
             measured = _measure_lane(run, epsilon, metric)
             entry = Entry(row, metric, epsilon, "", getattr(printed, metric), **measured)
-            entries.append(entry if run else entry._replace(note=reasons.get(row, "")))
+            entries.append(entry if run else entry._replace(notes=_find_reason(reasons, row)))
         epoch = find_epoch(row, epsilon)
         if epoch is not None:
             measured = _measure_lane(run, epsilon, "selected_epoch")
@@ -235,12 +238,12 @@ def describe_unstable(row: str, run: Run | None, reasons: dict[str, str]) -> Ent
     published = find_star(f"{row}-fgm", UNSTABLE)
     entry = Entry(row, UNSTABLE, None, "1/255", published)
     if run is None:
-        return entry._replace(note=reasons.get(FGM_ROWS[row], ""))
+        return entry._replace(notes=_find_reason(reasons, FGM_ROWS[row]))
     if run.last_accuracies is None:
-        return entry._replace(note="the run has no history.npz")
+        return entry._replace(notes=("the run has no history.npz",))
     value = find_unstable(run.last_accuracies)
     status = "FOUND" if value is not None else "BEYOND_GRID"
-    return entry._replace(value=value, status=status, note="; ".join(run.differences))
+    return entry._replace(value=value, status=status, notes=run.differences)
 
 
 def find_unstable(accuracies: dict[float, float]) -> float | None:
@@ -256,15 +259,15 @@ def _measure_lane(run: Run | None, epsilon_255: float, metric: str) -> dict[str,
         lane for lane in run.document["lanes"] if abs(lane["epsilon"] * SCALE - epsilon_255) < MATCH
     ]
     if not lanes:
-        return {"status": MISSING, "note": "the run has no lane at this strength"}
+        return {"status": MISSING, "notes": ("the run has no lane at this strength",)}
     field = next(name for name in LANE_FIELDS[metric] if name in lanes[0])
     values = [lane[field] for lane in lanes if lane["status"] == "OK" and lane[field] is not None]
     lost = len(lanes) - len(values)
-    note = f"{lost} of {len(lanes)} lanes diverged or collapsed" if lost else ""
+    notes = (f"{lost} of {len(lanes)} lanes diverged or collapsed",) if lost else ()
     if not values:
-        return {"status": "no usable lane", "note": note}
+        return {"status": "no usable lane", "notes": notes}
     mean = statistics.fmean(values)
-    measured = {"status": "OK", "note": note, "value": mean}
+    measured = {"status": "OK", "notes": notes, "value": mean}
     if len(values) >= 2:
         error = statistics.stdev(values) / math.sqrt(len(values))
         half = _find_half_width(error, len(values)) or 0.0
@@ -274,3 +277,7 @@ def _measure_lane(run: Run | None, epsilon_255: float, metric: str) -> dict[str,
 
 def _scale(value: float | None) -> float | None:
     return None if value is None else value * SCALE
+
+
+def _find_reason(reasons: dict[str, str], name: str) -> tuple[str, ...]:
+    return (reasons[name],) if reasons.get(name) else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from typing import TYPE_CHECKING, NamedTuple
 
 from rich.table import Table
@@ -125,13 +126,26 @@ def _build_section(
     if all(entry.low is None for entry in entries):
         place = header.index("95 % interval")
         lines = [[*line[:place], *line[place + 1 :]] for line in lines]
-    notes = dict.fromkeys(
-        f"{name}, {label_quantity(entry)}: {entry.note}"
-        for name, entry in zip(names, entries, strict=True)
-        if entry.note
-    )
     top, *cells = map(tuple, lines)
-    return Section(title, top, cells, list(notes))
+    return Section(title, top, cells, _gather_notes(entries, names))
+
+
+def _gather_notes(entries: list[Entry], names: list[str]) -> list[str]:
+    """Write every note once, after the rows, and the quantities of them, that it belongs to."""
+    quantities = collections.defaultdict(list)
+    told = collections.defaultdict(lambda: collections.defaultdict(list))
+    for name, entry in zip(names, entries, strict=True):
+        quantities[name].append(label_quantity(entry))
+        for note in entry.notes:
+            told[note][name].append(label_quantity(entry))
+    lines = []
+    for note, rows in told.items():
+        subjects = [
+            ", ".join((name,) if labels == quantities[name] else (name, *labels))
+            for name, labels in rows.items()
+        ]
+        lines.append(f"{'; '.join(subjects)}: {note}")
+    return lines
 
 
 def label_quantity(entry: Entry) -> str:

@@ -119,7 +119,7 @@ def _write_csv(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=[*Entry._fields, "difference"])
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({**row, "notes": "; ".join(row["notes"])} for row in rows)
 
 
 def _write_text(path: pathlib.Path, text: str) -> None:

@@ -59,7 +59,7 @@ def solve_from_scratch(row: str) -> Entry:
         notes.append(f"the losses cross more than once, last at {last:.2f}/255")
     if status == "UNDEFINED":
         notes.append(f"train loss of clean training {curve.train_losses[0]:g}")
-    return entry._replace(value=value, status=status, note="; ".join(notes))
+    return entry._replace(value=value, status=status, notes=tuple(notes))
 
 
 def solve_fine_tuning(row: str, method: str) -> Entry:
@@ -67,13 +67,13 @@ def solve_fine_tuning(row: str, method: str) -> Entry:
     _, attack, points = method.split("_")
     curve = find_fine_tuning_curve(row, attack)
     value, status, _ = _solve(curve, curve.threshold, POINT_METHODS[points])
-    note = f"threshold {curve.threshold:g}"
+    notes = [f"threshold {curve.threshold:g}"]
     if "-50k-" in row:
         other, _, _ = _solve(curve, OTHER_THRESHOLD, POINT_METHODS[points])
-        note += f"; {other:.2f}/255 with {OTHER_THRESHOLD}"
+        notes.append(f"{other:.2f}/255 with {OTHER_THRESHOLD}")
     return Entry(
         row, name_star(method), None, "1/255", find_star(row, method), value,
-        status=status, note=note,
+        status=status, notes=tuple(notes),
     )  # fmt: skip
 
 
@@ -83,7 +83,9 @@ def read_unstable(row: str) -> Entry:
     value = find_unstable({lane.epsilon_255: lane.test_accuracy for lane in lanes})
     status = "FOUND" if value is not None else "BEYOND_GRID"
     published = find_star(FGM_ROWS[row], UNSTABLE)
-    return Entry(row, UNSTABLE, None, "1/255", published, value, status=status, note="Table B.6")
+    return Entry(
+        row, UNSTABLE, None, "1/255", published, value, status=status, notes=("Table B.6",)
+    )
 
 
 def _solve(

@@ -48,5 +48,5 @@ def _measure(entry: Entry, document: Mapping[str, Any], n: int, d: int, field: s
         low=median["low"],
         high=median["high"],
         status="FOUND" if median["value"] is not None else "BEYOND_GRID",
-        note=f"median over draws; {shares} of draws",
+        notes=("median over draws", f"{shares} of draws"),
     )
